@@ -1,0 +1,143 @@
+"""What an artefact promises: everything serving needs to know, carried inside the ONNX file.
+
+The exporter writes the contract as one JSON document under `METADATA_KEY` in the file's `metadata_props`
+(ONNX IR specification, ModelProto); the service reads it back through ONNX Runtime's model metadata, so that
+neither side ever guesses. Unknown fields are ignored on reading: an older service can serve a newer artefact
+as long as `schema_version` is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+METADATA_KEY = "resnet.contract"
+INPUT_NAME = "image"  # uint8 (N, crop, crop, 3), RGB
+OUTPUT_NAME = "probabilities"  # float32 (N, number of labels)
+UNTRAINED = "untrained"  # the weights' name when the network was never trained
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class ContractError(ValueError):
+    """The artefact carries no contract, or one that cannot be honoured."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Preprocessing(_Frozen):
+    """How pixels are prepared, in torchvision's terms; `mean` and `std` are applied inside the graph.
+
+    Attributes:
+        resize: Length in pixels to which the short side is resized.
+        crop: Side in pixels of the centre crop: the network's input.
+        interpolation: Filter of the resize, antialiased as Pillow does it.
+        mean: Per-channel mean, RGB, of pixels scaled to [0, 1].
+        std: Per-channel standard deviation, RGB, of pixels scaled to [0, 1].
+    """
+
+    resize: int = Field(gt=0)
+    crop: int = Field(gt=0)
+    interpolation: Literal["bilinear"] = "bilinear"
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Preprocessing:
+        if self.crop > self.resize:
+            raise ValueError(f"crop {self.crop} is larger than resize {self.resize}")
+        return self
+
+
+class Label(_Frozen):
+    """One class: its WordNet id where it has one, and a readable name."""
+
+    wnid: str | None = None
+    label: str
+
+
+class Weights(_Frozen):
+    """Where the numbers came from: a name (official, a file's, or "untrained") and the source's SHA-256."""
+
+    name: str
+    sha256: str | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether anything was ever learned."""
+        return self.name != UNTRAINED
+
+
+class Check(_Frozen):
+    """One comparison of the artefact with PyTorch: probabilities at one batch size and optimisation level."""
+
+    batch_size: int
+    optimized: bool
+    max_difference: float
+    mean_difference: float
+    top1_agreement: float
+
+
+class Certificate(_Frozen):
+    """What was verified when the artefact was written.
+
+    Attributes:
+        tolerance: Largest difference of probabilities that was allowed.
+        checks: One entry per batch size and optimisation level.
+    """
+
+    tolerance: float
+    checks: tuple[Check, ...]
+
+
+class Contract(_Frozen):
+    """The whole promise of one artefact."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    architecture: str
+    precision: Precision = "fp32"
+    weights: Weights
+    preprocessing: Preprocessing
+    labels: tuple[Label, ...] = Field(min_length=1)
+    labels_sha256: str
+    created: str
+    versions: dict[str, str] = Field(default_factory=dict)
+    certificate: Certificate | None = None
+
+    @model_validator(mode="after")
+    def _labels_match_their_hash(self) -> Contract:
+        if self.labels_sha256 != hash_labels(self.labels):
+            raise ValueError("labels do not match labels_sha256")
+        return self
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the entries to write into the ONNX file's `metadata_props`."""
+        return {METADATA_KEY: self.model_dump_json()}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Contract:
+        """Read the contract back from an ONNX file's metadata.
+
+        Raises:
+            ContractError: there is no contract, or it is not one this version can honour.
+        """
+        if METADATA_KEY not in metadata:
+            raise ContractError("the file carries no contract: write it with resnet-export")
+        try:
+            return cls.model_validate_json(metadata[METADATA_KEY])
+        except ValidationError as error:
+            reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+            raise ContractError(f"the artefact's contract cannot be honoured: {reasons}") from error
+
+
+def hash_labels(labels: tuple[Label, ...]) -> str:
+    """Return the SHA-256 (hex) of the labels in order: equal hashes mean equal classes at equal indices."""
+    rows = [[label.wnid, label.label] for label in labels]
+    return hashlib.sha256(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,117 @@
+"""Everything that can go wrong for a caller: one hierarchy, one class per HTTP status, one handler.
+
+    ServiceError                     500  the base; never raised itself
+    ├── BadRequest                   400  empty body, malformed multipart or JSON
+    ├── Unauthorized                 401  no or wrong API key
+    ├── NotFound                     404  unknown model or path
+    ├── TooLarge                     413  body, or image once decoded, over the limit
+    ├── UnsupportedImage             415  not an image, or a format that is not allowed
+    ├── Unprocessable                422  a parameter out of range
+    │   └── CorruptImage             422  an image, but truncated or corrupt
+    ├── QueueFull                    429  + Retry-After
+    ├── EngineFailed                 500  generic text; the log has the cause under the request's id
+    ├── Unavailable                  503  + Retry-After: starting, draining, engine being replaced
+    └── DeadlineExceeded             504  passed, or cannot be met
+
+Domain code raises these and knows nothing of HTTP; only the handler in `service.api.problems` turns them
+into RFC 9457 bodies.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """A failure that a caller is told about.
+
+    Attributes:
+        status: HTTP status code (RFC 9110).
+        title: Short, constant summary of the kind of problem (RFC 9457 `title`).
+        detail: What happened this time, safe to show to the caller.
+        retry_after_s: Seconds after which trying again makes sense, or None where it does not.
+    """
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+class BadRequest(ServiceError):
+    """The request cannot be read: empty body, malformed multipart or JSON."""
+
+    status = 400
+    title = "Bad request"
+
+
+class Unauthorized(ServiceError):
+    """No API key, or a wrong one, where keys are set."""
+
+    status = 401
+    title = "Unauthorized"
+
+
+class NotFound(ServiceError):
+    """Unknown path, model or version."""
+
+    status = 404
+    title = "Not found"
+
+
+class TooLarge(ServiceError):
+    """The body, or the image once decoded, is over the limit."""
+
+    status = 413
+    title = "Content too large"
+
+
+class UnsupportedImage(ServiceError):
+    """The bytes are not an image, or are one in a format that is not allowed."""
+
+    status = 415
+    title = "Unsupported image"
+
+
+class Unprocessable(ServiceError):
+    """A parameter is out of range."""
+
+    status = 422
+    title = "Unprocessable request"
+
+
+class CorruptImage(Unprocessable):
+    """The bytes are an image of an allowed format, but truncated or corrupt."""
+
+    title = "Corrupt image"
+
+
+class QueueFull(ServiceError):
+    """The bounded queue has no room; `retry_after_s` says when it is expected to have some."""
+
+    status = 429
+    title = "Queue full"
+
+
+class EngineFailed(ServiceError):
+    """The engine raised or answered nonsense; the log has the cause."""
+
+    status = 500
+    title = "Inference failed"
+
+
+class Unavailable(ServiceError):
+    """Starting, draining, or the engine is being replaced."""
+
+    status = 503
+    title = "Service unavailable"
+
+
+class DeadlineExceeded(ServiceError):
+    """The request's deadline has passed, or cannot be met."""
+
+    status = 504
+    title = "Deadline exceeded"
