@@ -1,0 +1,60 @@
+# The project's commands: `make help` lists them.
+
+PYTHON := python3
+VENV := .venv
+ARGS :=
+TORCH_PIP_ARGS :=
+UPGRADE :=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH = $(shell sed -nE 's/^ *"(torch==[^"]+)".*/\1/p' pyproject.toml)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # two of these at once would install into one environment
+.PHONY: help test check lint lock clean
+
+help: ## list the commands
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+	@echo 'PYTHON=python3.12 chooses the interpreter, once: it makes $(VENV).'
+	@echo 'TORCH_PIP_ARGS="--index-url URL" chooses where the build of torch comes from.'
+
+test: $(VENV)/.dev ## run the tests [ARGS=]
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint test ## everything that must hold before a commit lands: lint and test
+
+lint: $(VENV)/.dev ## ruff and mypy --strict
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# One resolution for all, so that what is tested is what is shipped: the others are cut out of dev.lock.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock' --excludes requirements/unlocked.txt
+FROM_DEV = $(LOCK) --constraints requirements/dev.lock
+
+lock: $(VENV)/.dev ## resolve the dependencies again [UPGRADE=--upgrade]
+	$(LOCK) $(UPGRADE) --extra cpu --extra export --extra test --extra dev --group build --group torch \
+		pyproject.toml --output-file requirements/dev.lock
+	$(FROM_DEV) --extra cpu --extra export --group build --group torch \
+		pyproject.toml --output-file requirements/export.lock
+	$(FROM_DEV) --extra cpu pyproject.toml --output-file requirements/cpu.lock
+	$(FROM_DEV) $(UPGRADE) --extra gpu pyproject.toml --output-file requirements/gpu.lock
+
+clean: ## remove the environment, caches and builds; artefacts stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+
+# An environment is as new as the files it was installed from; the stamp says when. torch alone comes unhashed
+# (requirements/unlocked.txt says why): what it requires, and what builds the project, is in the lock.
+$(VENV)/.%: requirements/%.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes --requirement $<
+	$(PIP) install $(TORCH_PIP_ARGS) $(TORCH)
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'Python 3.11 or newer is needed; "$(PYTHON)" is not. Name one: make $(MAKECMDGOALS) PYTHON=python3.12' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

@@ -1,0 +1,104 @@
+"""What gets built and installed: a complete wheel, and a service that needs no PyTorch."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.conftest import ROOT
+from tests.project.conftest import run
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PACKAGES = ("models", "export", "service")
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import service
+for module in pkgutil.walk_packages(service.__path__, "service."):
+    importlib.import_module(module.name)
+print(*sorted(sys.modules))
+"""
+
+
+@pytest.fixture(scope="session")
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The names of the files in the project's wheel."""
+    target = tmp_path_factory.mktemp("wheel")
+    result = run(f"{sys.executable} -m pip wheel --no-deps --no-build-isolation -w {target} .", checkout)
+    assert result.returncode == 0, result.stdout
+    (file,) = target.iterdir()
+    with zipfile.ZipFile(file) as archive:
+        return set(archive.namelist())
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_wheel_has_every_file_of_a_package(wheel: set[str], package: str) -> None:
+    """Code, and what is not code: `py.typed`, the table of classes, the page."""
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert f"{package}/py.typed" in files
+    assert {name for name in wheel if name.startswith(f"{package}/")} == files
+
+
+def test_the_wheel_has_nothing_else(wheel: set[str]) -> None:
+    tops = {name.split("/")[0] for name in wheel}
+    assert tops == {*PACKAGES, f"resnet_serve-{PROJECT['version']}.dist-info"}
+
+
+def test_importing_the_whole_service_loads_neither_torch_nor_its_siblings() -> None:
+    """Here all of them could be imported: it is the code that must not."""
+    result = run(f"{sys.executable} -c '{IMPORT_ALL}'", ROOT)
+    assert result.returncode == 0, result.stdout
+    loaded = set(result.stdout.split())
+    assert "service.errors" in loaded
+    assert loaded.isdisjoint({"torch", "onnx", "models", "export"})
+
+
+def test_the_service_installs_and_imports_where_there_is_no_torch(service_bin: Path, tmp_path: Path) -> None:
+    result = run(f"{service_bin}/python -c '{IMPORT_ALL}'", tmp_path)
+    assert result.returncode == 0, result.stdout
+    assert run(f"{service_bin}/python -c 'import torch'", tmp_path).returncode != 0
+    assert run(f"{service_bin}/python -m pip check", tmp_path).returncode == 0
+
+
+def test_the_installed_service_shows_its_help(service_bin: Path, tmp_path: Path) -> None:
+    result = run(f"{service_bin}/resnet-serve --help", tmp_path)
+    assert result.returncode == 0, result.stdout
+    assert "--artifacts" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "extras"),
+    [("service", ["cpu"]), ("models", ["cpu", "export"]), ("export", ["cpu", "export"])],
+)
+def test_a_package_imports_nothing_that_is_not_declared(package: str, extras: list[str]) -> None:
+    """What is here only because something else requires it may go with the other's next version."""
+    requirements = PROJECT["dependencies"] + [r for e in extras for r in PROJECT["optional-dependencies"][e]]
+    declared = {canonicalize_name(Requirement(requirement).name) for requirement in requirements}
+    distributions = metadata.packages_distributions()
+    for path in (ROOT / package).rglob("*.py"):
+        for name in third_party(path):
+            owners = {canonicalize_name(owner) for owner in distributions.get(name, [])}
+            assert owners & declared, f"{path.relative_to(ROOT)} imports {name}, of {owners or 'nothing here'}"
+
+
+def third_party(path: Path) -> Iterator[str]:
+    """Yield the top-level names a file imports that are neither the standard library's nor the project's."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module]
+        for name in {name.split(".")[0] for name in names}:
+            if name not in sys.stdlib_module_names and name not in PACKAGES:
+                yield name
