@@ -15,13 +15,13 @@ import httpx
 import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from models.errors import DownloadError
+
+__all__ = ["DownloadError", "download"]
+
 MIRROR_VARIABLE = "RESNET_WEIGHTS_MIRROR"
 # Connecting, and every single read: a stalled server is given up on, however long a good transfer takes.
 TIMEOUT_S = 30.0
-
-
-class DownloadError(OSError):
-    """A file could not be downloaded, or is not the one that was published."""
 
 
 def download(url: str, sha256_prefix: str, *, progress: bool = True) -> Path:
@@ -68,9 +68,7 @@ def _fetch(source: str, target: Path, sha256_prefix: str, progress: bool) -> Non
             with httpx.stream("GET", source, follow_redirects=True, timeout=TIMEOUT_S) as response:
                 response.raise_for_status()
                 total = int(response.headers.get("Content-Length", 0)) or None
-                with tqdm(
-                    total=total, desc=target.name, unit="B", unit_scale=True, disable=not progress
-                ) as bar:
+                with tqdm(total=total, desc=target.name, unit="B", unit_scale=True, disable=not progress) as bar:
                     for chunk in response.iter_bytes():
                         file.write(chunk)
                         digest.update(chunk)
