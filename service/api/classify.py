@@ -1,0 +1,148 @@
+"""`POST /classify` and `POST /classify/batch`: images in, their most probable classes out."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from service.api.body import EncodedImage, EncodedImages, read_image, read_images
+from service.api.direct import DirectRoute
+from service.api.problems import problem
+from service.api.schemas import Classification, Classifications, problem_responses
+from service.errors import ServiceError, Unprocessable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from starlette.requests import Request
+
+    from service.api.body import File
+    from service.lifecycle import Lifecycle
+    from service.model import Model, Timing
+    from service.settings import Settings
+
+DEFAULT_TOP_K = 5
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_PARAMETERS = [
+    {
+        "name": "top_k",
+        "in": "query",
+        "description": "How many classes to answer, most probable first.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": DEFAULT_TOP_K},
+    }
+]
+
+
+def routes(settings: Settings, lifecycle: Lifecycle) -> list[DirectRoute]:
+    """Return the two routes; they answer with whatever model `lifecycle` has."""
+    endpoints = _Endpoints(settings, lifecycle)
+    return [
+        DirectRoute(
+            "/classify",
+            endpoints.classify,
+            methods=["POST"],
+            summary="Classify an image",
+            description="The body is the image: JPEG, PNG, WebP, GIF (first frame), BMP or TIFF. Multipart with one "
+            "file and JSON with base64 are understood too. `Server-Timing` says where the time went.",
+            tags=["classify"],
+            responses={
+                200: {"model": Classification},
+                **problem_responses(400, 413, 415, 422, 429, 500, 503, 504),
+            },
+            openapi_extra={"parameters": _PARAMETERS, "requestBody": _one_image()},
+        ),
+        DirectRoute(
+            "/classify/batch",
+            endpoints.classify_batch,
+            methods=["POST"],
+            summary="Classify several images",
+            description="Each image is answered by its predictions or by its own problem, in the order sent.",
+            tags=["classify"],
+            responses={
+                200: {"model": Classifications},
+                **problem_responses(400, 413, 422, 429, 500, 503, 504),
+            },
+            openapi_extra={"parameters": _PARAMETERS, "requestBody": _several_images()},
+        ),
+    ]
+
+
+class _Endpoints:
+    def __init__(self, settings: Settings, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._timeout_s = settings.request_timeout_ms / 1000
+        self._max_body_bytes = settings.max_body_bytes
+        self._max_images = settings.max_images_per_request
+
+    async def classify(self, request: Request) -> Response:
+        deadline_s = time.monotonic() + self._timeout_s
+        model = self._lifecycle.model
+        top_k = _top_k(request, model)
+        body = await read_image(request, self._max_body_bytes)
+        row, timing = await model.classify(body, deadline_s=deadline_s)
+        names = model.predictions
+        return _respond(f'{{"model": {names.model_json}, "predictions": {names.to_json(row, top_k)}}}', timing)
+
+    async def classify_batch(self, request: Request) -> Response:
+        deadline_s = time.monotonic() + self._timeout_s
+        model = self._lifecycle.model
+        top_k = _top_k(request, model)
+        files = await read_images(request, self._max_body_bytes, self._max_images)
+        results, timing = await model.classify_many([file.body for file in files], deadline_s=deadline_s)
+        items = [_result(model, *pair, top_k) for pair in zip(files, results, strict=True)]
+        return _respond(f'{{"model": {model.predictions.model_json}, "results": [{", ".join(items)}]}}', timing)
+
+
+def _top_k(request: Request, model: Model) -> int:
+    classes = model.predictions.classes
+    text = request.query_params.get("top_k")
+    if text is None:
+        return min(DEFAULT_TOP_K, classes)
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= classes):
+        raise Unprocessable(f"top_k must be a whole number from 1 to {classes}")
+    return int(text)
+
+
+def _result(model: Model, file: File, result: NDArray[np.float32] | ServiceError, top_k: int) -> str:
+    filename = json.dumps(file.name, ensure_ascii=False)
+    if isinstance(result, ServiceError):
+        trouble = json.dumps(problem(result.status, result.title, result.detail), ensure_ascii=False)
+        return f'{{"filename": {filename}, "problem": {trouble}}}'
+    return f'{{"filename": {filename}, "predictions": {model.predictions.to_json(result, top_k)}}}'
+
+
+def _respond(body: str, timing: Timing) -> Response:
+    # Server-Timing (W3C): durations in milliseconds.
+    spent = (
+        f"decode;dur={timing.decode_s * 1e3:.2f}, queue;dur={timing.queue_s * 1e3:.2f}, "
+        f"inference;dur={timing.inference_s * 1e3:.2f}"
+    )
+    return Response(body, media_type="application/json", headers={"Server-Timing": spent})
+
+
+def _one_image() -> dict[str, Any]:
+    form = {"type": "object", "required": ["image"], "properties": {"image": _BINARY["schema"]}}
+    return {
+        "required": True,
+        "content": {
+            "image/*": _BINARY,
+            "application/octet-stream": _BINARY,
+            "multipart/form-data": {"schema": form},
+            "application/json": {"schema": EncodedImage.model_json_schema()},
+        },
+    }
+
+
+def _several_images() -> dict[str, Any]:
+    files = {"type": "array", "items": _BINARY["schema"]}
+    form = {"type": "object", "required": ["images"], "properties": {"images": files}}
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": form},
+            "application/json": {"schema": EncodedImages.model_json_schema()},
+        },
+    }

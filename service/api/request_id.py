@@ -1,0 +1,38 @@
+"""`X-Request-ID` on every answer: the client's own where it sent a sensible one, else a new one."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER = b"x-request-id"
+# What may be echoed into a header and a log line without harm.
+_SENSIBLE = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+class RequestIdMiddleware:
+    """ASGI middleware; the id is in the scope as `request_id` for whoever logs or answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Name the request and its answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = next((value for name, value in scope["headers"] if name == HEADER), b"")
+        if not _SENSIBLE.fullmatch(request_id):
+            request_id = uuid4().hex.encode()
+        scope["request_id"] = request_id.decode()
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (HEADER, request_id)]
+            await send(message)
+
+        await self._app(scope, receive, named)

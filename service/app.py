@@ -1,0 +1,63 @@
+"""The application: everything is assembled here and nowhere else. Nothing happens at import."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from fastapi_offline import FastAPIOffline
+
+from service import local
+from service.api import classify, health, problems
+from service.api.request_id import RequestIdMiddleware
+from service.lifecycle import Lifecycle
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from fastapi import FastAPI
+
+    from service.engine import Engine
+    from service.model import Model
+    from service.settings import Settings
+
+_DESCRIPTION = """Classifies images with a trained residual network (He et al. 2015).
+
+Every failure is an RFC 9457 `application/problem+json` document; every answer carries `X-Request-ID`."""
+
+
+def create_app(
+    settings: Settings,
+    engine: Engine | None = None,
+    *,
+    build: Callable[[], Model] | None = None,
+) -> FastAPI:
+    """Assemble the service.
+
+    Args:
+        settings: Everything that can be set.
+        engine: An engine to serve instead of the artefact that `settings` name.
+        build: Builds the model in another way than with an engine in this process.
+    """
+    lifecycle = Lifecycle(build or partial(local.build, settings, engine))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        lifecycle.start()
+        yield
+        await lifecycle.stop()
+
+    app: FastAPI = FastAPIOffline(
+        title="resnet-serve",
+        version=version("resnet-serve"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+    )
+    app.state.lifecycle = lifecycle
+    app.router.routes[:0] = classify.routes(settings, lifecycle)  # first, since they are asked for most
+    app.include_router(health.router(lifecycle))
+    app.add_middleware(RequestIdMiddleware)
+    problems.install(app)
+    return app

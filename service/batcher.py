@@ -1,0 +1,306 @@
+"""A bounded line of callers → batches → answers. Knows neither HTTP nor ONNX Runtime.
+
+    reserve ──▶ (the caller decodes) ──▶ infer ──▶ line ──▶ batch ──▶ engine ──▶ rows, each to its own caller
+
+Work-conserving: whenever a lane of the engine is free it takes what has waited longest; nothing waits for a
+timer unless `max_queue_delay_s` says so, and nothing polls. Who hangs up or runs out of time leaves the line
+at once, so dead work never reaches the engine. Everything here runs on one event loop and needs no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from service.backend import Answer
+from service.errors import DeadlineExceeded, EngineFailed, QueueFull, ServiceError, Unavailable
+from service.line import Job, Line, level_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from numpy.typing import NDArray
+
+    from service.backend import Images
+    from service.cost import CostModel
+
+logger = logging.getLogger(__name__)
+
+
+class Lanes(Protocol):
+    """An engine as the batcher sees it: a number of runs that may go on at once.
+
+    Attributes:
+        count: How many runs may go on at once.
+        pipelined: True where lanes share one device, so that a second run only overlaps its assembly with the
+            first one's compute; False where each lane has cores of its own.
+        can_widen: Whether one run can use every lane's cores, which is fastest when there is only one image.
+    """
+
+    count: int
+    pipelined: bool
+    can_widen: bool
+
+    def run(self, images: Images, *, wide: bool) -> Awaitable[NDArray[np.float32]]:
+        """Return the probabilities of `images`, (len(images), classes)."""
+
+
+class Part(NamedTuple):
+    """Images `start` to `stop` of one job, as they stand in one batch."""
+
+    job: Job
+    start: int
+    stop: int
+
+
+class Batcher:
+    """Forms batches over all callers and gives each its own rows.
+
+    Args:
+        lanes: The engine.
+        costs: Seconds per run by batch size, measured at warm-up; kept current here.
+        max_batch_size: Images per run at most.
+        queue_capacity: Images that may be waiting, or being decoded in order to wait, at the same time.
+        max_queue_delay_s: How long a batch that is not full may wait for company; 0 for never.
+        clock: Monotonic seconds, the event loop's own time by default.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        costs: CostModel,
+        *,
+        max_batch_size: int,
+        queue_capacity: int,
+        max_queue_delay_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lanes = lanes
+        self._costs = costs
+        self._max_batch_size = max_batch_size
+        self._capacity = queue_capacity
+        self._max_queue_delay_s = max_queue_delay_s
+        self._clock = clock
+        self._line = Line()
+        self._reserved = 0
+        self._busy_lanes = 0
+        self._runs: set[asyncio.Task[None]] = set()
+        self._wake: asyncio.Handle | None = None
+        self._closed: ServiceError | None = None  # why nobody is admitted any more
+        self._quiet = asyncio.Event()  # set when closed and nothing is left to answer
+
+    @property
+    def depth(self) -> int:
+        """How many images hold a place: waiting, or being decoded in order to wait."""
+        return self._reserved + self._line.images
+
+    @property
+    def unavailable(self) -> ServiceError | None:
+        """Why nobody is admitted now, or None."""
+        return self._closed
+
+    def expected_wait_s(self, images: int = 0) -> float:
+        """Return how long a caller that comes now with `images` more images would wait for its answer."""
+        at_once = 1 if self._lanes.pipelined else self._lanes.count
+        running_s = self._costs.of(self._costs.best_size) / 2 if self._busy_lanes else 0.0
+        return running_s + (self.depth + images) * self._costs.per_image / at_once
+
+    def reserve(self, images: int, *, deadline_s: float = math.inf, priority: int = 0) -> Place:
+        """Hold a place in line; see `service.backend.Backend.reserve`."""
+        level = level_of(priority)
+        if self._closed is not None:
+            raise self._closed
+        if self.depth + images > self._capacity:
+            raise QueueFull(
+                f"{self.depth} of {self._capacity} places in the queue are taken",
+                retry_after_s=max(1.0, self.expected_wait_s() / 2),
+            )
+        if deadline_s != math.inf and self._clock() + self.expected_wait_s(images) > deadline_s:
+            raise DeadlineExceeded("the deadline cannot be met: the queue is longer than that")
+        self._reserved += images
+        return Place(self, images, deadline_s, level)
+
+    async def close(self, *, drain: bool = True) -> None:
+        """Admit nobody any more; with `drain`, answer those in line first, else tell them so."""
+        self._closed = Unavailable("the service is shutting down", retry_after_s=1.0)
+        if not drain:
+            for job in self._line.clear():
+                _fail(job, self._closed)
+        self._dispatch()  # whoever waited for company need not wait any more
+        self._settle()
+        await self._quiet.wait()
+
+    def _settle(self) -> None:
+        if self._closed is not None and not self.depth and not self._busy_lanes:
+            self._quiet.set()
+
+    async def _infer(self, images: Images, deadline_s: float, level: int) -> Answer:
+        loop = asyncio.get_running_loop()
+        job = Job(images, loop.create_future(), arrived_s=self._clock(), deadline_s=deadline_s, level=level)
+        if deadline_s != math.inf:
+            job.timer = loop.call_later(deadline_s - job.arrived_s, self._expire, job)
+        self._line.join(job)
+        self._schedule()
+        try:
+            await job.future
+        finally:
+            self._line.leave(job)
+            if job.timer is not None:
+                job.timer.cancel()
+            self._settle()
+        assert job.rows is not None  # noqa: S101 - the future is resolved only once the rows are complete
+        return Answer(job.rows, job.started_s - job.arrived_s, job.inference_s)
+
+    def _expire(self, job: Job) -> None:
+        self._line.leave(job)
+        _fail(job, DeadlineExceeded("the deadline passed before the answer was there"))
+
+    def _schedule(self) -> None:
+        # On the loop's next turn, so that callers who arrive in the same turn share a batch.
+        if self._wake is None and self._busy_lanes < self._lanes.count:
+            self._wake = asyncio.get_running_loop().call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        while (size := self._next_size()) > 0:
+            # One image and nothing else to do: every core may work on it.
+            wide = self._lanes.can_widen and not self._busy_lanes and self._line.images == 1
+            batch = self._form(size)
+            if batch:
+                self._start(batch, self._lanes.count if wide else 1)
+
+    def _next_size(self) -> int:
+        """Return how many images the next run should take now; 0 for none."""
+        waiting, free = self._line.images, self._lanes.count - self._busy_lanes
+        if not waiting or not free:
+            return 0
+        if waiting < self._max_batch_size and self._wait_for_company():
+            return 0
+        if self._lanes.pipelined:
+            # While the device computes, a batch that is not full yet can still grow for free.
+            full = waiting >= self._max_batch_size
+            return min(waiting, self._max_batch_size) if full or not self._busy_lanes else 0
+        return min(self._max_batch_size, self._costs.best_size, math.ceil(waiting / free))
+
+    def _wait_for_company(self) -> bool:
+        oldest = self._line.next()
+        if not self._max_queue_delay_s or self._closed is not None or oldest is None:
+            return False
+        left_s = oldest.arrived_s + self._max_queue_delay_s - self._clock()
+        if left_s <= 0:
+            return False
+        self._wake = asyncio.get_running_loop().call_later(left_s, self._dispatch)
+        return True
+
+    def _form(self, size: int) -> list[Part]:
+        """Take up to `size` images from the line, dropping whoever cannot be answered in time any more."""
+        batch: list[Part] = []
+        latest_s = self._clock() + self._costs.of(1)
+        while size and (job := self._line.next()) is not None:
+            if job.deadline_s < latest_s:
+                self._expire(job)
+                continue
+            start, stop = self._line.take(job, size)
+            batch.append(Part(job, start, stop))
+            size -= stop - start
+        return batch
+
+    def _start(self, batch: list[Part], lanes: int) -> None:
+        self._busy_lanes += lanes
+        run = asyncio.get_running_loop().create_task(self._run(batch, lanes))
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
+
+    async def _run(self, batch: list[Part], lanes: int) -> None:
+        images = [image for part in batch for image in part.job.images[part.start : part.stop]]
+        started_s = self._clock()
+        rows: NDArray[np.float32] | None = None
+        try:
+            rows = _checked(await self._lanes.run(images, wide=lanes > 1), len(images))
+        except Exception as error:  # whatever an engine raises, its callers must hear of it
+            logger.exception("a batch of %d failed", len(images))
+            failure = error if isinstance(error, ServiceError) else EngineFailed("inference failed")
+        seconds = self._clock() - started_s
+        self._busy_lanes -= lanes
+        self._dispatch()  # the engine goes on while the answers are handed out
+        self._settle()
+        if rows is None:
+            for part in batch:
+                self._line.leave(part.job)
+                _fail(part.job, failure)
+            return
+        if lanes == 1:
+            self._costs.observe(len(images), seconds)
+        _deliver(batch, rows, started_s, seconds)
+
+
+class Place:
+    """A place in line, held while the caller prepares its images; leaving the block gives it back."""
+
+    __slots__ = ("_batcher", "_deadline_s", "_images", "_level")
+
+    def __init__(self, batcher: Batcher, images: int, deadline_s: float, level: int) -> None:
+        self._batcher = batcher
+        self._images = images
+        self._deadline_s = deadline_s
+        self._level = level
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._batcher._reserved -= self._images
+        self._images = 0
+        self._batcher._settle()
+
+    def buffer(self, index: int) -> None:
+        """Images may be decoded to anywhere: this process reads them where they are."""
+
+    async def infer(self, images: Images) -> Answer:
+        """Stand in line; see `service.backend.Place.infer`."""
+        if len(images) > self._images:
+            raise ValueError(f"{len(images)} images, but a place for {self._images}")
+        # From here on the images count as waiting, not as reserved.
+        self._batcher._reserved -= self._images
+        self._images = 0
+        return await self._batcher._infer(images, self._deadline_s, self._level)
+
+
+def _checked(rows: NDArray[np.float32], expected: int) -> NDArray[np.float32]:
+    if len(rows) != expected:
+        raise EngineFailed(f"the engine answered {len(rows)} rows for {expected} images")
+    if not np.isfinite(rows).all():
+        raise EngineFailed("the engine answered numbers that are not finite")
+    return rows
+
+
+def _deliver(batch: list[Part], rows: NDArray[np.float32], started_s: float, seconds: float) -> None:
+    at = 0
+    for job, start, stop in batch:
+        part = rows[at : at + stop - start]
+        at += stop - start
+        if start == 0:
+            job.started_s = started_s
+        job.inference_s += seconds
+        job.finished += stop - start
+        if job.size == len(part):
+            job.rows = part
+        else:
+            if job.rows is None:
+                job.rows = np.empty((job.size, rows.shape[1]), dtype=rows.dtype)
+            job.rows[start:stop] = part
+        # A caller may have hung up, or been told of a failed part, while this part ran.
+        if job.finished == job.size and not job.future.done():
+            job.future.set_result(None)
+
+
+def _fail(job: Job, error: ServiceError) -> None:
+    if not job.future.done():
+        job.future.set_exception(error)

@@ -1,0 +1,72 @@
+"""What a batch costs: seconds per run by batch size, learned at warm-up and kept current.
+
+Everything that needs to foresee rests on these numbers: how large a batch is worth its wait, whether a
+deadline can be met, what `Retry-After` to give.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# A run that took longer than expected says two things: the machine is busier now, which holds for every size,
+# and this size was misjudged, which holds for it alone. Weights of the newest measurement for each.
+_MACHINE = 0.08
+_SIZE = 0.02
+# One outlier (a page fault storm, a suspended machine) counts for no more than this many times its estimate.
+_LARGEST_SURPRISE = 8.0
+# A larger batch makes its first image wait for its last: it must be this much cheaper per image.
+_WORTH_WAITING = 0.97
+
+
+class CostModel:
+    """Seconds per run for each batch size.
+
+    Args:
+        seconds: Measured cost of one run by batch size; at least one entry, all above zero.
+    """
+
+    def __init__(self, seconds: Mapping[int, float]) -> None:
+        if not seconds or min(seconds.values()) <= 0:
+            raise ValueError("a cost model needs at least one batch size, each with a cost above zero")
+        self._sizes = sorted(seconds)
+        self._seconds = [seconds[size] for size in self._sizes]
+        self._choose()
+
+    def observe(self, size: int, seconds: float) -> None:
+        """Take a measured run of `size` images into account."""
+        surprise = min(seconds / self.of(size), _LARGEST_SURPRISE) - 1.0
+        self._seconds = [known * (1.0 + _MACHINE * surprise) for known in self._seconds]
+        at = bisect_left(self._sizes, size)
+        if at < len(self._sizes) and self._sizes[at] == size:
+            self._seconds[at] *= 1.0 + _SIZE * surprise
+        self._choose()
+
+    def of(self, size: int) -> float:
+        """Return the expected seconds of one run of `size` images; between measured sizes, in proportion."""
+        at = bisect_left(self._sizes, size)
+        if at == len(self._sizes):
+            return self._seconds[-1] * size / self._sizes[-1]
+        if at == 0 or self._sizes[at] == size:
+            return self._seconds[at]
+        share = (size - self._sizes[at - 1]) / (self._sizes[at] - self._sizes[at - 1])
+        return self._seconds[at - 1] + share * (self._seconds[at] - self._seconds[at - 1])
+
+    @property
+    def best_size(self) -> int:
+        """The batch size with the lowest cost per image; of nearly equal ones the smallest."""
+        return self._best_size
+
+    @property
+    def per_image(self) -> float:
+        """Seconds per image at the best batch size."""
+        return self._per_image
+
+    def _choose(self) -> None:
+        self._best_size, self._per_image = self._sizes[0], self._seconds[0] / self._sizes[0]
+        for size, seconds in zip(self._sizes, self._seconds, strict=True):
+            if seconds / size < self._per_image * _WORTH_WAITING:
+                self._best_size, self._per_image = size, seconds / size

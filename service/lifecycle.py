@@ -1,0 +1,89 @@
+"""From starting to ready to draining: who may be answered now, and by which model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from service.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.model import Model
+
+logger = logging.getLogger(__name__)
+
+
+class Phase(StrEnum):
+    """What the service is doing."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class Lifecycle:
+    """Builds the model in the background and knows whether a request would be answered.
+
+    Args:
+        build: Returns the model, warm; may take its time, on a thread of its own.
+    """
+
+    def __init__(self, build: Callable[[], Model]) -> None:
+        self.phase = Phase.STARTING
+        self._started_s = time.monotonic()
+        self._build = build
+        self._model: Model | None = None
+        self._loading: asyncio.Task[None] | None = None
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the service started."""
+        return time.monotonic() - self._started_s
+
+    @property
+    def model(self) -> Model:
+        """The model that answers.
+
+        Raises:
+            Unavailable: starting, draining or failed, or the engine is being replaced.
+        """
+        if self._model is None or self.phase is not Phase.READY:
+            raise Unavailable(f"the service is {self.phase}", retry_after_s=1.0)
+        if self._model.backend.unavailable is not None:
+            raise self._model.backend.unavailable
+        return self._model
+
+    def start(self) -> None:
+        """Begin loading; `phase` turns ready once the model is warm."""
+        self._loading = asyncio.get_running_loop().create_task(self._load())
+
+    async def loaded(self) -> Model | None:
+        """Wait until the model is warm and return it, or None when there is nothing to serve."""
+        if self._loading is not None:
+            await asyncio.wait({self._loading})
+        return self._model
+
+    async def stop(self) -> None:
+        """Answer what is in flight, then let go of the model."""
+        self.phase = Phase.DRAINING
+        if self._loading is not None:
+            await self._loading
+        if self._model is not None:
+            await self._model.close()
+
+    async def _load(self) -> None:
+        try:
+            self._model = await asyncio.to_thread(self._build)
+        except Exception:  # whatever it is, nothing can be served
+            logger.exception("the model could not be loaded")
+            self.phase = Phase.FAILED
+            return
+        if self.phase is Phase.STARTING:
+            self.phase = Phase.READY
+        logger.info("ready after %.1f s on %s", self.uptime_s, self._model.provider)

@@ -1,0 +1,111 @@
+"""One model being served: bytes → pixels → line → probabilities, for one image or for several."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+from service.errors import ServiceError
+from service.image import Decoder, Limits
+from service.predictions import Predictions
+from service.threads import available_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from service.backend import Backend
+    from service.contract import Contract
+    from service.settings import Settings
+
+
+class Timing(NamedTuple):
+    """Where a request's time went, in seconds."""
+
+    decode_s: float
+    queue_s: float
+    inference_s: float
+
+
+class Model:
+    """Everything a request needs: a decoder with its threads, a backend, and the classes' names.
+
+    Args:
+        contract: What the artefact promises.
+        version: Version of the artefact in its repository.
+        provider: The execution provider in use.
+        backend: Answers decoded images; closed with the model.
+        settings: Limits and threads.
+    """
+
+    def __init__(self, contract: Contract, version: int, provider: str, backend: Backend, settings: Settings) -> None:
+        self.contract = contract
+        self.provider = provider
+        self.backend = backend
+        self.predictions = Predictions(contract, version)
+        limits = Limits(max_pixels=settings.max_image_pixels)
+        self._decode = Decoder(contract.preprocessing, limits).decode
+        self._decoders = ThreadPoolExecutor(settings.decode_threads or available_cores(), thread_name_prefix="decode")
+
+    async def classify(
+        self, body: bytes, *, deadline_s: float = math.inf, priority: int = 0
+    ) -> tuple[NDArray[np.float32], Timing]:
+        """Return the probabilities (classes,) of one encoded image, and where the time went.
+
+        Raises:
+            ServiceError: the image cannot be decoded, or the batcher could not answer.
+        """
+        with self.backend.reserve(1, deadline_s=deadline_s, priority=priority) as place:
+            started_s = time.monotonic()
+            image = await self._decoded(body, place.buffer(0))
+            decode_s = time.monotonic() - started_s
+            answer = await place.infer([image])
+        return answer.rows[0], Timing(decode_s, answer.queue_s, answer.inference_s)
+
+    async def classify_many(
+        self, bodies: Sequence[bytes], *, deadline_s: float = math.inf, priority: int = 0
+    ) -> tuple[list[NDArray[np.float32] | ServiceError], Timing]:
+        """Return for each encoded image its probabilities (classes,) or what was wrong with it.
+
+        Raises:
+            ServiceError: the request as a whole could not be answered.
+        """
+        with self.backend.reserve(len(bodies), deadline_s=deadline_s, priority=priority) as place:
+            started_s = time.monotonic()
+            buffers = map(place.buffer, range(len(bodies)))
+            decoded = await asyncio.gather(*map(self._decoded_or_error, bodies, buffers))
+            decode_s = time.monotonic() - started_s
+            images = [image for image in decoded if not isinstance(image, ServiceError)]
+            if not images:
+                return [image for image in decoded if isinstance(image, ServiceError)], Timing(decode_s, 0, 0)
+            answer = await place.infer(images)
+        rows = iter(answer.rows)
+        results = [image if isinstance(image, ServiceError) else next(rows) for image in decoded]
+        return results, Timing(decode_s, answer.queue_s, answer.inference_s)
+
+    async def close(self, *, drain: bool = True) -> None:
+        """Answer whoever is in line (or, without `drain`, tell them 503), then end the threads."""
+        await self.backend.close(drain=drain)
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    async def _decoded(self, body: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        decoding = self._decoders.submit(self._decode, body, out)
+        try:
+            return await asyncio.wrap_future(decoding)
+        finally:
+            # Whoever hangs up must not give `out` back while a thread still writes to it.
+            while out is not None and not decoding.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({asyncio.wrap_future(decoding)})
+
+    async def _decoded_or_error(self, body: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8] | ServiceError:
+        try:
+            return await self._decoded(body, out)
+        except ServiceError as error:
+            return error

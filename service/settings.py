@@ -1,0 +1,89 @@
+"""Every setting of the service: one frozen object; command line > environment > default.
+
+A field `max_batch_size` is the flag `--max-batch-size` and the environment variable `RESNET_MAX_BATCH_SIZE`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Serve a ResNet artefact over HTTP: POST an image to /classify, get its ImageNet classes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RESNET_",
+        frozen=True,
+        extra="forbid",
+        cli_prog_name="resnet-serve",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    # What is served
+    artifacts: Path = Field(Path("artifacts"), description="Model repository: a folder of NAME/VERSION/model.onnx.")
+    model: str | None = Field(
+        None,
+        description="NAME or NAME:VERSION. Without a version the highest; without a name the only one there is.",
+    )
+
+    # Where
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 for any free one.")
+
+    # What computes
+    provider: Literal["auto", "cuda", "cpu"] = Field(
+        "auto",
+        description="Execution provider. auto takes CUDA where it works, else the CPU; cuda refuses to start without.",
+    )
+    intra_op_num_threads: int = Field(
+        0, ge=0, description="Threads per run on the CPU; 0 for the fastest arrangement of the cores at hand."
+    )
+    decode_threads: int = Field(0, ge=0, description="Threads that decode images; 0 for one a core at hand.")
+
+    # Batching
+    max_batch_size: int = Field(32, ge=1, le=1024, description="Images in one run of the engine at most.")
+    max_queue_delay_ms: float = Field(
+        0.0, ge=0, le=10_000, description="How long a batch that is not full waits for company; 0 for never."
+    )
+    queue_capacity: int = Field(
+        512, ge=1, description="Images that may wait, or be decoded in order to wait; more are answered 429."
+    )
+    request_timeout_ms: float = Field(
+        30_000.0, gt=0, description="Deadline of a request, from its arrival to its answer; then 504."
+    )
+
+    # Limits on what a client sends
+    max_body_bytes: int = Field(
+        20 * 1024 * 1024, ge=1024, description="Largest request body in bytes; larger ones are answered 413."
+    )
+    max_image_pixels: int = Field(
+        50_000_000, ge=1, description="Largest image in pixels, checked before it is decoded; then 413."
+    )
+    max_images_per_request: int = Field(
+        64, ge=1, description="Images in one /classify/batch request at most; then 413."
+    )
+
+    # Operation
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log messages written."
+    )
+    access_log: bool = Field(False, description="Write a log line for every request.")
+    shutdown_timeout_s: float = Field(
+        30.0, gt=0, description="How long requests in flight may take to finish after SIGTERM."
+    )
+
+    @model_validator(mode="after")
+    def _a_request_fits_the_queue(self) -> Settings:
+        if self.max_images_per_request > self.queue_capacity:
+            raise ValueError(
+                f"max_images_per_request ({self.max_images_per_request}) is larger than "
+                f"queue_capacity ({self.queue_capacity}): such a request could never be admitted"
+            )
+        return self
