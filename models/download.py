@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import torch
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from models.errors import DownloadError
 
