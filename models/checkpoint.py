@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models import reading, zoo
 from models.errors import CheckpointError
+from models.hashing import sha256
 from models.layouts import to_torchvision
 from models.recognise import recognise
 
@@ -80,7 +81,7 @@ def load_checkpoint(path: Path, *, architecture: str | None = None, num_labels: 
         raise CheckpointError(
             f"{path}: the network tells {num_classes} classes apart, but there are {num_labels} labels"
         )
-    return Checkpoint(found, num_classes, state_dict, reading.sha256(path))
+    return Checkpoint(found, num_classes, state_dict, sha256(path))
 
 
 def _to_float32(key: str, tensor: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from models.errors import DownloadError
+from models.hashing import sha256
 
 __all__ = ["DownloadError", "download"]
 
@@ -33,14 +34,14 @@ def download(url: str, sha256_prefix: str, *, progress: bool = True) -> Path:
     Args:
         url: http or https.
         sha256_prefix: First hexadecimal digits of the SHA-256 of the whole file.
-        progress: Whether to draw a progress bar on standard error.
+        progress: Whether to draw a progress bar on standard error, where that is a terminal.
 
     Raises:
         DownloadError: no network, an HTTP error, a transfer that broke off, another hash, or no room.
     """
     name = Path(urlsplit(url).path).name
     target = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if target.is_file() and _sha256(target).startswith(sha256_prefix):
+    if target.is_file() and sha256(target).startswith(sha256_prefix):
         return target
     mirror = os.environ.get(MIRROR_VARIABLE)
     source = f"{mirror.rstrip('/')}/{name}" if mirror else url
@@ -60,28 +61,30 @@ def download(url: str, sha256_prefix: str, *, progress: bool = True) -> Path:
 
 def _fetch(source: str, target: Path, sha256_prefix: str, progress: bool) -> None:
     # A name of its own beside the target: two processes never write one file, and the rename is atomic.
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.", suffix=".partial")
-    partial = Path(name)
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            digest = hashlib.sha256()
-            with httpx.stream("GET", source, follow_redirects=True, timeout=TIMEOUT_S) as response:
-                response.raise_for_status()
-                total = int(response.headers.get("Content-Length", 0)) or None
-                with tqdm(total=total, desc=target.name, unit="B", unit_scale=True, disable=not progress) as bar:
-                    for chunk in response.iter_bytes():
-                        file.write(chunk)
-                        digest.update(chunk)
-                        bar.update(len(chunk))
-        if not digest.hexdigest().startswith(sha256_prefix):
-            raise DownloadError(
-                f"{source}: SHA-256 begins {digest.hexdigest()[: len(sha256_prefix)]}, not {sha256_prefix}"
-            )
+        found = _stream(source, partial, progress)
+        if not found.startswith(sha256_prefix):
+            raise DownloadError(f"{source}: SHA-256 begins {found[: len(sha256_prefix)]}, not {sha256_prefix}")
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _stream(source: str, path: Path, progress: bool) -> str:
+    """Write what the server sends to a new file; return its SHA-256."""
+    digest = hashlib.sha256()
+    with (
+        path.open("xb") as file,
+        httpx.stream("GET", source, follow_redirects=True, timeout=TIMEOUT_S) as response,
+    ):
+        response.raise_for_status()
+        total = int(response.headers.get("Content-Length", 0)) or None
+        # disable=None: no bar where standard error is not a terminal.
+        silent = None if progress else True
+        with tqdm(total=total, desc=source.rpartition("/")[2], unit="B", unit_scale=True, disable=silent) as bar:
+            for chunk in response.iter_bytes():
+                file.write(chunk)
+                digest.update(chunk)
+                bar.update(len(chunk))
+    return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import pickle
 import re
 import warnings
@@ -34,12 +33,6 @@ def read(path: Path) -> object:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
     except Exception as error:  # an unpickler on damaged bytes raises whatever the bytes lead it to
         raise CheckpointError(f"{path}: damaged, or not a file written by torch.save") from error
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unpickle(path: Path) -> object:

@@ -168,7 +168,7 @@ def fetch(weights: OfficialWeights, *, progress: bool = True) -> Path:
 
     Args:
         weights: From `OFFICIAL` or `default_weights`.
-        progress: Whether to draw a progress bar on standard error.
+        progress: Whether to draw a progress bar on standard error, where that is a terminal.
 
     Raises:
         DownloadError: the file could not be had; nothing that looks complete is left behind.
