@@ -60,5 +60,5 @@ def _refused_objects(path: Path, error: pickle.UnpicklingError, limit: int = 5) 
     try:
         names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # damaged, or of the format before torch 1.6, where the error names the first one only
-        names = re.findall(r"GLOBAL (\S+) was not an allowed global", str(error))
+        names = re.findall(r"GLOBAL (\S+)", str(error))
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
