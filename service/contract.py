@@ -93,7 +93,12 @@ class Certificate(_Frozen):
     """
 
     tolerance: float
-    checks: tuple[Check, ...]
+    checks: tuple[Check, ...] = Field(min_length=1)
+
+    @property
+    def max_difference(self) -> float:
+        """The largest difference of a probability in any of the checks."""
+        return max(check.max_difference for check in self.checks)
 
 
 class Contract(_Frozen):
