@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 
 from service import local
 from service.api import classify, health, problems
+from service.api.direct import FrontDoor
 from service.api.request_id import RequestIdMiddleware
 from service.lifecycle import Lifecycle
 
@@ -56,8 +57,10 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.lifecycle = lifecycle
-    app.router.routes[:0] = classify.routes(settings, lifecycle)  # first, since they are asked for most
+    direct = classify.routes(settings, lifecycle)
+    app.router.routes.extend(direct)
     app.include_router(health.router(lifecycle))
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
+    app.middleware_stack = FrontDoor(app.build_middleware_stack(), direct)
     return app

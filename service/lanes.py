@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING
 
+from service.workers import Workers
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from service.backend import Images
     from service.engine import Engine
 
 
@@ -24,13 +24,12 @@ class EngineLanes:
         self.pipelined = engine.pipelined
         self.can_widen = engine.can_widen
         self._engine = engine
-        self._threads = ThreadPoolExecutor(engine.lanes, thread_name_prefix="engine")
+        self._workers = Workers(engine.lanes, "engine")
 
-    def run(self, images: Sequence[NDArray[np.uint8]], *, wide: bool) -> Awaitable[NDArray[np.float32]]:
+    def run(self, images: Images, *, wide: bool) -> Awaitable[NDArray[np.float32]]:
         """Return the probabilities of `images`, (len(images), classes)."""
-        infer = partial(self._engine.infer, images, wide=wide)
-        return asyncio.get_running_loop().run_in_executor(self._threads, infer)
+        return self._workers.run(self._engine.infer, images, wide=wide)
 
     def close(self) -> None:
         """End the threads once their runs have ended."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()

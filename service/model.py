@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from service.errors import ServiceError
 from service.image import Decoder, Limits
 from service.predictions import Predictions
 from service.threads import available_cores
+from service.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +50,7 @@ class Model:
         self.predictions = Predictions(contract, version)
         limits = Limits(max_pixels=settings.max_image_pixels)
         self._decode = Decoder(contract.preprocessing, limits).decode
-        self._decoders = ThreadPoolExecutor(settings.decode_threads or available_cores(), thread_name_prefix="decode")
+        self._workers = Workers(settings.decode_threads or available_cores(), "decode")
 
     async def classify(
         self, body: bytes, *, deadline_s: float = math.inf, priority: int = 0
@@ -63,7 +62,7 @@ class Model:
         """
         with self.backend.reserve(1, deadline_s=deadline_s, priority=priority) as place:
             started_s = time.monotonic()
-            image = await self._decoded(body, place.buffer(0))
+            image = await self._workers.run(self._decode, body, place.buffer(0))
             decode_s = time.monotonic() - started_s
             answer = await place.infer([image])
         return answer.rows[0], Timing(decode_s, answer.queue_s, answer.inference_s)
@@ -92,20 +91,10 @@ class Model:
     async def close(self, *, drain: bool = True) -> None:
         """Answer whoever is in line (or, without `drain`, tell them 503), then end the threads."""
         await self.backend.close(drain=drain)
-        self._decoders.shutdown(wait=False, cancel_futures=True)
-
-    async def _decoded(self, body: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        decoding = self._decoders.submit(self._decode, body, out)
-        try:
-            return await asyncio.wrap_future(decoding)
-        finally:
-            # Whoever hangs up must not give `out` back while a thread still writes to it.
-            while out is not None and not decoding.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait({asyncio.wrap_future(decoding)})
+        self._workers.close()
 
     async def _decoded_or_error(self, body: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8] | ServiceError:
         try:
-            return await self._decoded(body, out)
+            return await self._workers.run(self._decode, body, out)
         except ServiceError as error:
             return error

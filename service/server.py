@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from service.protocol import OneWriteProtocol
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -31,7 +33,7 @@ class Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 loop="uvloop",
-                http="httptools",
+                http=OneWriteProtocol,
                 ws="none",
                 log_config=None,
                 log_level=settings.log_level,

@@ -6,10 +6,10 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from service.api.body import EncodedImage, EncodedImages, read_image, read_images
-from service.api.direct import DirectRoute
 from service.api.problems import problem
 from service.api.schemas import Classification, Classifications, problem_responses
 from service.errors import ServiceError, Unprocessable
@@ -36,11 +36,11 @@ _PARAMETERS = [
 ]
 
 
-def routes(settings: Settings, lifecycle: Lifecycle) -> list[DirectRoute]:
+def routes(settings: Settings, lifecycle: Lifecycle) -> list[APIRoute]:
     """Return the two routes; they answer with whatever model `lifecycle` has."""
     endpoints = _Endpoints(settings, lifecycle)
     return [
-        DirectRoute(
+        APIRoute(
             "/classify",
             endpoints.classify,
             methods=["POST"],
@@ -54,7 +54,7 @@ def routes(settings: Settings, lifecycle: Lifecycle) -> list[DirectRoute]:
             },
             openapi_extra={"parameters": _PARAMETERS, "requestBody": _one_image()},
         ),
-        DirectRoute(
+        APIRoute(
             "/classify/batch",
             endpoints.classify_batch,
             methods=["POST"],

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from service.api.request_id import HEADER, name_request
 from service.errors import ServiceError, Unprocessable
 
 if TYPE_CHECKING:
@@ -33,43 +34,38 @@ def problem(status: int, title: str, detail: str, request_id: str | None = None)
 
 def install(app: FastAPI) -> None:
     """Make every failure of `app` a problem document."""
-    app.add_exception_handler(ServiceError, _service_error)
-    app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(Exception, _unexpected)
+    for kind in (ServiceError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, respond_to)
+    app.add_exception_handler(Exception, _outside_middleware)
 
 
-def _respond(request: Request, status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> Response:
-    request_id = request.scope.get("request_id")
-    body = json.dumps(problem(status, title, detail, request_id), ensure_ascii=False)
-    return Response(body, status, headers, MEDIA_TYPE)
+def respond_to(request: Request, error: Exception) -> Response:
+    """Return the response that tells a client of `error`."""
+    if isinstance(error, ServiceError):
+        headers = {}
+        if error.retry_after_s is not None:
+            # RFC 9110, 10.2.3: whole seconds. Rounded up, so that who obeys does not come too early.
+            headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+        return _response(request, error.status, error.title, error.detail, headers)
+    if isinstance(error, HTTPException):
+        title = HTTPStatus(error.status_code).phrase
+        return _response(request, error.status_code, title, str(error.detail), dict(error.headers or {}))
+    if isinstance(error, RequestValidationError):
+        detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        return _response(request, Unprocessable.status, Unprocessable.title, detail)
+    logger.error("unexpected failure, request %s", request.scope.get("request_id"), exc_info=error)
+    return _response(request, 500, ServiceError.title, "the log has the cause under this id")
 
 
-def _service_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ServiceError)  # noqa: S101 - registered for this class only
-    headers = {}
-    if error.retry_after_s is not None:
-        # RFC 9110, 10.2.3: whole seconds. Rounded up, so that who obeys does not come too early.
-        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    return _respond(request, error.status, error.title, error.detail, headers)
+def _outside_middleware(request: Request, error: Exception) -> Response:
+    # Starlette answers what nobody expected outside all middleware, so the header is added here.
+    response = respond_to(request, error)
+    response.raw_headers.append((HEADER, name_request(request.scope)))
+    return response
 
 
-def _http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
-    title = HTTPStatus(error.status_code).phrase
-    headers = dict(error.headers) if error.headers else None
-    return _respond(request, error.status_code, title, str(error.detail), headers)
-
-
-def _validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
-    detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-    return _respond(request, Unprocessable.status, Unprocessable.title, detail)
-
-
-def _unexpected(request: Request, error: Exception) -> Response:
-    request_id = request.scope.get("request_id")
-    logger.error("unexpected failure, request %s", request_id, exc_info=error)
-    # Starlette answers this one outside all middleware, so the header is added here.
-    headers = {"X-Request-ID": request_id} if request_id else None
-    return _respond(request, 500, ServiceError.title, "the log has the cause under this id", headers)
+def _response(
+    request: Request, status: int, title: str, detail: str, headers: dict[str, str] | None = None
+) -> Response:
+    document = problem(status, title, detail, request.scope.get("request_id"))
+    return Response(json.dumps(document, ensure_ascii=False), status, headers, MEDIA_TYPE)

@@ -14,8 +14,23 @@ HEADER = b"x-request-id"
 _SENSIBLE = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
+def name_request(scope: Scope) -> bytes:
+    """Return the request's id, which is in the scope as `request_id` for whoever logs or answers."""
+    known: str | None = scope.get("request_id")
+    if known is not None:
+        return known.encode()
+    for name, value in scope["headers"]:
+        if name == HEADER and _SENSIBLE.fullmatch(value):
+            request_id: bytes = value
+            break
+    else:
+        request_id = uuid4().hex.encode()
+    scope["request_id"] = request_id.decode()
+    return request_id
+
+
 class RequestIdMiddleware:
-    """ASGI middleware; the id is in the scope as `request_id` for whoever logs or answers."""
+    """ASGI middleware that names requests and their answers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -25,10 +40,7 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        if not _SENSIBLE.fullmatch(request_id):
-            request_id = uuid4().hex.encode()
-        scope["request_id"] = request_id.decode()
+        request_id = name_request(scope)
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,0 +1,120 @@
+"""Blocking calls on threads, awaited from the event loop: decoding, and the engine's runs.
+
+`concurrent.futures` does the same for three times the CPU time a call (a lock and a condition for every future,
+one wake-up of the loop for each; docs/performance.md), and calls here are as short as a third of a millisecond. So:
+a plain queue towards the threads, and on the way back one wake-up of the loop for however many calls have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Call:
+    """One call, on its way to a thread and back."""
+
+    __slots__ = ("args", "ended", "error", "function", "future", "kwargs", "left", "result", "started")
+
+    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, future: asyncio.Future[Any]) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.future = future
+        self.started = False  # a thread has taken it
+        self.ended = False  # the loop knows that the thread is done with it
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.left: asyncio.Future[None] | None = None  # resolved with `ended`, where the caller waits for that
+
+
+class Workers:
+    """A fixed number of threads for one event loop, started with the first call.
+
+    Args:
+        threads: How many.
+        name: Prefix of the threads' names.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._threads = threads
+        self._name = name
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._ended: deque[_Call] = deque()
+        self._waking = False
+        self._started = False
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return `function(*args, **kwargs)`, called on one of the threads.
+
+        A cancelled call that no thread has taken yet is never made. One that is being made is waited for, so that
+        whatever the function writes to is left alone when this returns.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._started:
+            self._start(loop)
+        call = _Call(function, args, kwargs, loop.create_future())
+        self._calls.put(call)
+        try:
+            result: T = await call.future
+        except asyncio.CancelledError:
+            await self._leave(call)
+            raise
+        return result
+
+    def close(self) -> None:
+        """Let the threads end once they have made the calls that wait."""
+        for _ in range(self._threads):
+            self._calls.put(None)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._started = True
+        for number in range(self._threads):
+            threading.Thread(target=self._work, args=[loop], name=f"{self._name}-{number}", daemon=True).start()
+
+    async def _leave(self, call: _Call) -> None:
+        if not call.started or call.ended:
+            return
+        call.left = asyncio.get_running_loop().create_future()
+        while not call.left.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(call.left)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        while (call := self._calls.get()) is not None:
+            call.started = True
+            if not call.future.cancelled():
+                try:
+                    call.result = call.function(*call.args, **call.kwargs)
+                except BaseException as error:  # it is the caller's, whatever it is
+                    call.error = error
+            self._ended.append(call)
+            # The flag is lowered before the ended calls are taken, so none is ever left without a wake-up.
+            if not self._waking:
+                self._waking = True
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._waking = False
+        while self._ended:
+            call = self._ended.popleft()
+            call.ended = True
+            if call.left is not None and not call.left.done():
+                call.left.set_result(None)
+            if call.future.done():
+                continue
+            if call.error is not None:
+                call.future.set_exception(call.error)
+            else:
+                call.future.set_result(call.result)
