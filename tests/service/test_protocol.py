@@ -1,0 +1,106 @@
+"""service.protocol: what a client receives is the same, in fewer packets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvicorn
+
+from service.protocol import OneWriteProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    assert scope["type"] == "http"
+    while (await receive()).get("more_body"):
+        pass
+    head = [(b"content-length", b"5")] if scope["path"] == "/plain" else []
+    if scope["path"] == "/empty":
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    if scope["path"] == "/broken":
+        raise RuntimeError("the application broke off")
+    for part in (b"he", b"llo"):
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+        await asyncio.sleep(0.1 if scope["path"] == "/slow" else 0)
+    await send({"type": "http.response.body"})
+
+
+@contextmanager
+def served() -> Iterator[int]:
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, http=OneWriteProtocol, ws="none", lifespan="off", log_level="critical")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            pass
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def exchange(port: int, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(request)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+        return answer
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        ("/plain", b"200", b"hello"),
+        ("/chunked", b"200", b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"),
+        ("/empty", b"204", b""),
+    ],
+)
+def test_answers_arrive_whole(path: str, status: bytes, body: bytes) -> None:
+    with served() as port:
+        head, _, rest = exchange(port, get(path)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 " + status)
+    assert rest == body
+
+
+def test_head_and_body_arrive_in_one_packet() -> None:
+    with served() as port, socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n")
+        first = connection.recv(65536)
+    assert first.endswith(b"\r\n\r\n2\r\nhe\r\n")
+
+
+def test_continue_is_sent_at_once() -> None:
+    request = b"POST /plain HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    with served() as port, socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(request)
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"ab")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_head_whose_application_broke_off_is_not_held_back() -> None:
+    with served() as port:
+        assert exchange(port, get("/broken")).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_several_requests_on_one_connection_are_answered_in_order() -> None:
+    with served() as port:
+        keep = b"GET /plain HTTP/1.1\r\nHost: test\r\n\r\n"
+        assert exchange(port, keep * 2 + get("/plain")).count(b"\r\n\r\nhello") == 3

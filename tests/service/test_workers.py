@@ -1,0 +1,123 @@
+"""service.workers: calls on threads, results to their own callers, cancellation at every stage."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+
+import pytest
+
+from service.workers import Workers
+
+
+def test_returns_what_the_function_returns_and_raises_what_it_raises() -> None:
+    async def main() -> None:
+        workers = Workers(2, "test")
+        assert await workers.run(divmod, 7, 3) == (2, 1)
+        assert await workers.run(sorted, [3, 1, 2], reverse=True) == [3, 2, 1]
+        with pytest.raises(ZeroDivisionError):
+            await workers.run(divmod, 1, 0)
+        workers.close()
+
+    asyncio.run(main())
+
+
+def test_never_makes_more_calls_at_once_than_it_has_threads() -> None:
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def call() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.002)
+        with lock:
+            running -= 1
+
+    async def main() -> None:
+        workers = Workers(3, "test")
+        await asyncio.gather(*(workers.run(call) for _ in range(60)))
+        workers.close()
+
+    asyncio.run(main())
+    assert most == 3
+
+
+def test_a_cancelled_call_that_no_thread_has_taken_is_never_made() -> None:
+    made: list[int] = []
+    gate = threading.Event()
+
+    async def main() -> None:
+        workers = Workers(1, "test")
+        first = asyncio.create_task(workers.run(gate.wait, 5))
+        await asyncio.sleep(0.02)
+        second = asyncio.create_task(workers.run(made.append, 2))
+        third = asyncio.create_task(workers.run(made.append, 3))
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        gate.set()
+        await first
+        await third
+        workers.close()
+
+    asyncio.run(main())
+    assert made == [3]
+
+
+def test_a_cancelled_call_that_is_being_made_is_waited_for() -> None:
+    buffer = bytearray(1)
+
+    def write_slowly() -> None:
+        time.sleep(0.1)
+        buffer[0] = 1
+
+    async def main() -> None:
+        workers = Workers(1, "test")
+        call = asyncio.create_task(workers.run(write_slowly))
+        await asyncio.sleep(0.02)
+        call.cancel()
+        await asyncio.sleep(0.02)
+        call.cancel()  # impatience changes nothing
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert buffer[0] == 1  # whoever reuses the buffer now is not written over
+        workers.close()
+
+    asyncio.run(main())
+
+
+def test_thousands_of_calls_with_a_third_cancelled_leave_nothing_hanging() -> None:
+    async def main() -> None:
+        draw = random.Random(0)
+        workers = Workers(4, "test")
+        tasks = [asyncio.create_task(workers.run(lambda value: value, number)) for number in range(6000)]
+        for task in tasks:
+            if draw.random() < 1 / 3:
+                await asyncio.sleep(0)
+                task.cancel()
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+        for number, result in enumerate(results):
+            assert result == number or isinstance(result, asyncio.CancelledError)
+        assert len(asyncio.all_tasks()) == 1
+        workers.close()
+
+    asyncio.run(main())
+
+
+def test_its_threads_end_when_it_is_closed() -> None:
+    async def main() -> None:
+        workers = Workers(2, "closing")
+        await workers.run(int)
+        assert sum(thread.name.startswith("closing") for thread in threading.enumerate()) == 2
+        workers.close()
+
+    asyncio.run(main())
+    deadline = time.monotonic() + 5
+    while any(thread.name.startswith("closing") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
