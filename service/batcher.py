@@ -90,8 +90,10 @@ class Batcher:
         self._reserved = 0
         self._busy_lanes = 0
         self._runs: set[asyncio.Task[None]] = set()
-        self._wake: asyncio.Handle | None = None
-        self._closed: ServiceError | None = None  # why nobody is admitted any more
+        self._wake: asyncio.Handle | None = None  # the next dispatch, when one is due on the loop's next turn
+        self._patience: asyncio.TimerHandle | None = None  # ends the wait for company
+        self._closed = False  # nobody is admitted any more
+        self._turns_away = False  # nor is anybody answered who was admitted before
         self._quiet = asyncio.Event()  # set when closed and nothing is left to answer
 
     @property
@@ -102,7 +104,7 @@ class Batcher:
     @property
     def unavailable(self) -> ServiceError | None:
         """Why nobody is admitted now, or None."""
-        return self._closed
+        return _shutting_down() if self._closed else None
 
     def expected_wait_s(self, images: int = 0) -> float:
         """Return how long a caller that comes now with `images` more images would wait for its answer."""
@@ -113,30 +115,33 @@ class Batcher:
     def reserve(self, images: int, *, deadline_s: float = math.inf, priority: int = 0) -> Place:
         """Hold a place in line; see `service.backend.Backend.reserve`."""
         level = level_of(priority)
-        if self._closed is not None:
-            raise self._closed
+        if self._closed:
+            raise _shutting_down()
         if self.depth + images > self._capacity:
             raise QueueFull(
                 f"{self.depth} of {self._capacity} places in the queue are taken",
                 retry_after_s=max(1.0, self.expected_wait_s() / 2),
             )
         if deadline_s != math.inf and self._clock() + self.expected_wait_s(images) > deadline_s:
+            if not self.depth and not self._busy_lanes:
+                self._costs.doubt()
             raise DeadlineExceeded("the deadline cannot be met: the queue is longer than that")
         self._reserved += images
         return Place(self, images, deadline_s, level)
 
     async def close(self, *, drain: bool = True) -> None:
         """Admit nobody any more; with `drain`, answer those in line first, else tell them so."""
-        self._closed = Unavailable("the service is shutting down", retry_after_s=1.0)
+        self._closed = True
         if not drain:
+            self._turns_away = True
             for job in self._line.clear():
-                _fail(job, self._closed)
+                _fail(job, _shutting_down())
         self._dispatch()  # whoever waited for company need not wait any more
         self._settle()
         await self._quiet.wait()
 
     def _settle(self) -> None:
-        if self._closed is not None and not self.depth and not self._busy_lanes:
+        if self._closed and not self.depth and not self._busy_lanes:
             self._quiet.set()
 
     async def _infer(self, images: Images, deadline_s: float, level: int) -> Answer:
@@ -162,19 +167,23 @@ class Batcher:
 
     def _schedule(self) -> None:
         # On the loop's next turn, so that callers who arrive in the same turn share a batch.
-        if self._wake is None and self._busy_lanes < self._lanes.count:
+        waits = self._patience is not None and self._line.images < self._max_batch_size
+        if self._wake is None and not waits and self._busy_lanes < self._lanes.count:
             self._wake = asyncio.get_running_loop().call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
-        if self._wake is not None:
-            self._wake.cancel()
-            self._wake = None
+        for due in (self._wake, self._patience):
+            if due is not None:
+                due.cancel()
+        self._wake = self._patience = None
         while (size := self._next_size()) > 0:
             # One image and nothing else to do: every core may work on it.
             wide = self._lanes.can_widen and not self._busy_lanes and self._line.images == 1
             batch = self._form(size)
             if batch:
                 self._start(batch, self._lanes.count if wide else 1)
+            else:
+                self._costs.doubt()
 
     def _next_size(self) -> int:
         """Return how many images the next run should take now; 0 for none."""
@@ -190,13 +199,12 @@ class Batcher:
         return min(self._max_batch_size, self._costs.best_size, math.ceil(waiting / free))
 
     def _wait_for_company(self) -> bool:
-        oldest = self._line.next()
-        if not self._max_queue_delay_s or self._closed is not None or oldest is None:
+        if not self._max_queue_delay_s or self._closed:
             return False
-        left_s = oldest.arrived_s + self._max_queue_delay_s - self._clock()
+        left_s = self._line.oldest_s() + self._max_queue_delay_s - self._clock()
         if left_s <= 0:
             return False
-        self._wake = asyncio.get_running_loop().call_later(left_s, self._dispatch)
+        self._patience = asyncio.get_running_loop().call_later(left_s, self._dispatch)
         return True
 
     def _form(self, size: int) -> list[Part]:
@@ -222,23 +230,26 @@ class Batcher:
         images = [image for part in batch for image in part.job.images[part.start : part.stop]]
         started_s = self._clock()
         rows: NDArray[np.float32] | None = None
+        # Whatever happens to a run, its callers must hear of it; CancelledError is an engine that was shut down.
         try:
             rows = _checked(await self._lanes.run(images, wide=lanes > 1), len(images))
-        except Exception as error:  # whatever an engine raises, its callers must hear of it
+        except (Exception, asyncio.CancelledError) as error:
             logger.exception("a batch of %d failed", len(images))
-            failure = error if isinstance(error, ServiceError) else EngineFailed("inference failed")
+            self._fail_all(batch, error)  # before the next batch is formed, which would take the rest of their images
         seconds = self._clock() - started_s
         self._busy_lanes -= lanes
         self._dispatch()  # the engine goes on while the answers are handed out
         self._settle()
-        if rows is None:
-            for part in batch:
-                self._line.leave(part.job)
-                _fail(part.job, failure)
-            return
-        if lanes == 1:
-            self._costs.observe(len(images), seconds)
-        _deliver(batch, rows, started_s, seconds)
+        if rows is not None:
+            if lanes == 1:
+                self._costs.observe(len(images), seconds)
+            _deliver(batch, rows, started_s, seconds)
+
+    def _fail_all(self, batch: list[Part], error: BaseException) -> None:
+        failure = error if isinstance(error, ServiceError) else EngineFailed("inference failed")
+        for part in batch:
+            self._line.leave(part.job)
+            _fail(part.job, failure)
 
 
 class Place:
@@ -265,8 +276,10 @@ class Place:
 
     async def infer(self, images: Images) -> Answer:
         """Stand in line; see `service.backend.Place.infer`."""
-        if len(images) > self._images:
+        if not 1 <= len(images) <= self._images:
             raise ValueError(f"{len(images)} images, but a place for {self._images}")
+        if self._batcher._turns_away:
+            raise _shutting_down()
         # From here on the images count as waiting, not as reserved.
         self._batcher._reserved -= self._images
         self._images = 0
@@ -274,8 +287,8 @@ class Place:
 
 
 def _checked(rows: NDArray[np.float32], expected: int) -> NDArray[np.float32]:
-    if len(rows) != expected:
-        raise EngineFailed(f"the engine answered {len(rows)} rows for {expected} images")
+    if rows.ndim != 2 or len(rows) != expected:
+        raise EngineFailed(f"the engine answered {rows.shape} for {expected} images")
     if not np.isfinite(rows).all():
         raise EngineFailed("the engine answered numbers that are not finite")
     return rows
@@ -304,3 +317,8 @@ def _deliver(batch: list[Part], rows: NDArray[np.float32], started_s: float, sec
 def _fail(job: Job, error: ServiceError) -> None:
     if not job.future.done():
         job.future.set_exception(error)
+
+
+def _shutting_down() -> Unavailable:
+    # A new one each time: an exception that is raised again keeps the frames of every time before.
+    return Unavailable("the service is shutting down", retry_after_s=1.0)

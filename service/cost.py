@@ -33,7 +33,8 @@ class CostModel:
         if not seconds or min(seconds.values()) <= 0:
             raise ValueError("a cost model needs at least one batch size, each with a cost above zero")
         self._sizes = sorted(seconds)
-        self._seconds = [seconds[size] for size in self._sizes]
+        self._at_warm_up = [seconds[size] for size in self._sizes]
+        self._seconds = self._at_warm_up
         self._choose()
 
     def observe(self, size: int, seconds: float) -> None:
@@ -43,6 +44,15 @@ class CostModel:
         at = bisect_left(self._sizes, size)
         if at < len(self._sizes) and self._sizes[at] == size:
             self._seconds[at] *= 1.0 + _SIZE * surprise
+        self._choose()
+
+    def doubt(self) -> None:
+        """Move estimates that have grown back towards what was measured at warm-up.
+
+        For when they turned work away from an idle engine: an estimate that nothing tests would stand for ever.
+        """
+        pairs = zip(self._seconds, self._at_warm_up, strict=True)
+        self._seconds = [known - _MACHINE * max(0.0, known - first) for known, first in pairs]
         self._choose()
 
     def of(self, size: int) -> float:

@@ -118,6 +118,10 @@ class Line:
                     best, best_s = job, place_s
         return best
 
+    def oldest_s(self) -> float:
+        """Return when the job that has waited longest arrived; infinity when nobody waits."""
+        return min((next(iter(level)).arrived_s for level in self._levels if level), default=float("inf"))
+
     def take(self, job: Job, limit: int) -> tuple[int, int]:
         """Take up to `limit` images of `job`, which leaves once all are taken; return their range."""
         start = job.taken

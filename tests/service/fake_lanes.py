@@ -1,0 +1,117 @@
+"""An engine that computes nothing but whose answers identify their images, and that fails on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.service.virtual_time import now
+
+
+class Fault(Enum):
+    """How a run goes wrong."""
+
+    RAISES = "raises"
+    CANCELLED = "its thread pool was shut down"
+    TOO_FEW_ROWS = "too few rows"
+    TOO_MANY_ROWS = "too many rows"
+    NOT_A_NUMBER = "nan"
+    ONE_DIMENSION = "rows without columns"
+
+
+@dataclass
+class Run:
+    """One run: which images it took, when, and how it went."""
+
+    pictures: list[int]
+    started_s: float
+    wide: bool
+    fault: Fault | None
+    finished_s: float = float("inf")
+
+
+def picture(number: int) -> NDArray[np.uint8]:
+    """Return an image (1, 1, 3) that is known by its pixel."""
+    return np.array([[[number & 255, number >> 8 & 255, number >> 16]]], np.uint8)
+
+
+def pictures(numbers: Iterable[int]) -> list[NDArray[np.uint8]]:
+    """Return an image for each number."""
+    return [picture(number) for number in numbers]
+
+
+def number_of(image: NDArray[np.uint8]) -> int:
+    """Return the number of the image that `picture` made."""
+    return int(image[0, 0] @ np.array([1, 256, 65536]))
+
+
+def rows_of(known: Sequence[int]) -> NDArray[np.float32]:
+    """Return what the engine answers for the images of these numbers: (n, 2)."""
+    return np.array([[number, -number] for number in known], np.float32)
+
+
+def numbers(rows: NDArray[np.float32]) -> list[int]:
+    """Return the numbers of the images that `rows` (n, 2) answer."""
+    assert rows.ndim == 2
+    assert (rows[:, 1] == -rows[:, 0]).all()  # each row is whole
+    return rows[:, 0].astype(int).tolist()
+
+
+class FakeLanes:
+    """Implements `service.batcher.Lanes`; a run of n images takes `seconds(n)`."""
+
+    def __init__(
+        self,
+        count: int = 1,
+        *,
+        pipelined: bool = False,
+        can_widen: bool = False,
+        seconds: Callable[[int], float] = lambda images: 0.010 + 0.001 * images,
+        faults: Mapping[int, Fault] | None = None,
+    ) -> None:
+        self.count = count
+        self.pipelined = pipelined
+        self.can_widen = can_widen
+        self.seconds = seconds
+        self.faults = faults or {}
+        self.runs: list[Run] = []
+        self.taken: set[int] = set()  # the images of all runs
+        self.busy = 0  # lanes
+
+    async def run(self, images: Sequence[NDArray[np.uint8]], *, wide: bool) -> NDArray[np.float32]:
+        lanes = self.count if wide else 1
+        assert not wide or (self.can_widen and self.count > 1)
+        assert self.busy + lanes <= self.count, "more runs at once than lanes"
+        known = [number_of(image) for image in images]
+        run = Run(known, now(), wide, self.faults.get(len(self.runs)))
+        self.runs.append(run)
+        self.taken.update(known)
+        self.busy += lanes
+        try:
+            await asyncio.sleep(self.seconds(len(images)))
+        finally:
+            self.busy -= lanes
+            run.finished_s = now()
+        rows = rows_of(known)
+        return rows if run.fault is None else _spoilt(rows, run.fault)
+
+
+def _spoilt(rows: NDArray[np.float32], fault: Fault) -> NDArray[np.float32]:
+    match fault:
+        case Fault.RAISES:
+            raise RuntimeError("the device is on fire")
+        case Fault.CANCELLED:
+            raise asyncio.CancelledError
+        case Fault.TOO_FEW_ROWS:
+            return rows[:-1]
+        case Fault.TOO_MANY_ROWS:
+            return np.concatenate([rows, rows[:1]])
+        case Fault.NOT_A_NUMBER:
+            return np.where(np.arange(len(rows))[:, None] == len(rows) - 1, np.float32("nan"), rows)
+        case Fault.ONE_DIMENSION:
+            return rows[:, 0]
