@@ -17,7 +17,7 @@ from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 from models import complexity, tables, zoo
 from models.checkpoint import load_checkpoint
 from models.photos import find_photos, load_photo
-from models.plot import plot_responses
+from models.plot import plot_responses, require_matplotlib
 from models.responses import ranked, responses
 
 CONVENTION = "Multiply-adds of convolutions and fully connected layers, for one image (He et al. 2015, Table 1)."
@@ -102,6 +102,8 @@ def _add_responses(commands: Commands) -> None:
 
 
 def _responses(arguments: argparse.Namespace) -> None:
+    if arguments.plot:
+        require_matplotlib()  # before the work, not after it
     checkpoint = load_checkpoint(arguments.checkpoint, architecture=arguments.architecture)
     photos = find_photos(arguments.images)
     measured = responses(checkpoint.network(), _batches(photos, arguments))

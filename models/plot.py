@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from models.responses import LayerResponse, ranked
+
+
+def require_matplotlib() -> ModuleType:
+    """Return `matplotlib.figure`.
+
+    Raises:
+        ImportError: Matplotlib is not installed; the message says how it is.
+    """
+    try:
+        return import_module("matplotlib.figure")
+    except ImportError as error:
+        raise ImportError("drawing needs Matplotlib: pip install matplotlib") from error
 
 
 def plot_responses(measured: Sequence[LayerResponse], title: str, path: Path) -> None:
@@ -21,9 +35,7 @@ def plot_responses(measured: Sequence[LayerResponse], title: str, path: Path) ->
         ValueError: Matplotlib does not know the format.
     """
     # Without pyplot: no display is looked for, and no global state is left behind.
-    from matplotlib.figure import Figure  # type: ignore[import-not-found, unused-ignore]
-
-    figure = Figure(figsize=(8, 6), layout="constrained")
+    figure = require_matplotlib().Figure(figsize=(8, 6), layout="constrained")
     top, bottom = figure.subplots(2, sharey=True)
     layers = [response for response in measured if not response.projection]
     for axes, row, label in (

@@ -37,10 +37,11 @@ class _Sums:
     second: float = 0.0
 
     def add(self, response: Tensor) -> None:
-        response = response.double()  # single precision would lose the small difference of two large sums
+        # Each batch in PyTorch's one stable pass; batches are added up in Python's double precision.
+        variance, mean = (moment.item() for moment in torch.var_mean(response, correction=0))
         self.count += response.numel()
-        self.first += response.sum().item()
-        self.second += response.square().sum().item()
+        self.first += response.numel() * mean
+        self.second += response.numel() * (variance + mean * mean)
 
     def std(self) -> float:
         mean = self.first / self.count
