@@ -22,6 +22,7 @@ from models.errors import CheckpointError
 
 # In order of preference: where an averaged (EMA) net was kept, it is the one whose accuracy is reported.
 CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
+_DEPTH = 4  # containers within each other; a crafted file may hold one within itself
 # A key of each layout from which the prefix can be told, whatever came before: "module._orig_mod." and so on.
 _ANCHOR = re.compile(r"(?P<prefix>(?:\w+\.)*?)(?:layer1\.0\.|features\.0\.|resnet\.encoder\.stages\.0\.)")
 _BLOCK = re.compile(
@@ -44,11 +45,17 @@ def to_torchvision(content: object) -> dict[str, Tensor]:
 
 def unwrap(content: object) -> dict[str, Tensor]:
     """Return the named tensors inside whatever containers a trainer put around them."""
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"expected tensors by name, found {type(content).__name__}")
-    for container in CONTAINERS:
-        if isinstance(content.get(container), Mapping):
-            return unwrap(content[container])
+    for _ in range(_DEPTH):
+        if not isinstance(content, Mapping):
+            raise CheckpointError(f"expected tensors by name, found {type(content).__name__}")
+        inner = [content[name] for name in CONTAINERS if isinstance(content.get(name), Mapping) and content[name]]
+        if not inner:
+            return _named_tensors(content)
+        content = inner[0]
+    raise CheckpointError(f"expected tensors by name, found containers in more than {_DEPTH} containers")
+
+
+def _named_tensors(content: Mapping[object, object]) -> dict[str, Tensor]:
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         keys = ", ".join(map(str, list(content)[:8])) or "nothing"

@@ -12,9 +12,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from models.zoo import IMAGENET_MEAN, IMAGENET_STD
+
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-MEAN = (0.485, 0.456, 0.406)  # RGB, of ImageNet's pixels scaled to [0, 1]
-STD = (0.229, 0.224, 0.225)
 
 
 def find_photos(path: Path) -> list[Path]:
@@ -42,5 +42,5 @@ def load_photo(path: Path, *, resize: int = 256, crop: int = 224) -> Tensor:
     image = image.resize((width, height), Image.Resampling.BILINEAR)  # Pillow's is antialiased
     left, top = round((width - crop) / 2), round((height - crop) / 2)
     pixels = np.asarray(image.crop((left, top, left + crop, top + crop)), dtype=np.float32) / 255  # (H, W, 3)
-    normalised = (pixels - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
+    normalised = (pixels - np.asarray(IMAGENET_MEAN, np.float32)) / np.asarray(IMAGENET_STD, np.float32)
     return torch.from_numpy(normalised).permute(2, 0, 1)

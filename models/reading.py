@@ -21,9 +21,9 @@ def read(path: Path) -> object:
     Raises:
         CheckpointError: there is no such file, it is damaged, or it asks for code to be run.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     try:
+        if not path.is_file():
+            raise CheckpointError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
         return load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except CheckpointError:
         raise
@@ -36,13 +36,12 @@ def read(path: Path) -> object:
 
 
 def _unpickle(path: Path) -> object:
-    with warnings.catch_warnings():
+    # The training scripts of torchvision and of timm save their arguments too: plain values in a class that runs
+    # nothing when it is made.
+    with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
         warnings.simplefilter("ignore")  # torch warns of a TorchScript archive, and then refuses it
         try:
-            # The training scripts of torchvision and of timm save their arguments too: plain values in a class
-            # that runs nothing when it is made.
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             refused = _refused_objects(path, error)
             if not refused:

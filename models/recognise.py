@@ -41,6 +41,8 @@ def _resnet(tensors: Mapping[str, Tensor]) -> str | None:
             counts[match[1]] += 1
     depths = _BOTTLENECK if "layer1.0.conv3.weight" in tensors else _BASIC
     name = depths.get((counts["1"], counts["2"], counts["3"], counts["4"]))
-    if name is None or "layer1.1.downsample.0.weight" in tensors:  # dimensions stay here: only C projects
-        return name and f"{name}-c"
+    if name is None:
+        return None
+    if "layer1.1.downsample.0.weight" in tensors:  # dimensions stay here, where only C projects
+        return f"{name}-c"
     return name if "layer2.0.downsample.0.weight" in tensors else f"{name}-a"

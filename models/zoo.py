@@ -26,6 +26,10 @@ from models.download import download
 
 Constructor = Callable[..., nn.Module]
 
+# Of ImageNet's pixels scaled to [0, 1], RGB: what torchvision's weights, and nearly all others, are trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 def _shortcut_options(name: str, constructor: Constructor) -> Iterator[tuple[str, Constructor]]:
     yield name, constructor
@@ -54,8 +58,9 @@ def create(architecture: str, *, num_classes: int = 1000, seed: int | None = Non
         architecture: A name in `ARCHITECTURES`.
         num_classes: Width of the last layer.
         seed: Makes the weights reproducible, whatever the global random state, which it leaves as it was.
-            The net is then also settled, so that it gives sensible outputs untrained (see `_settle`). None
-            draws from the global generator, as any PyTorch module does, for a net to be trained or loaded.
+            BN's running statistics are then set too, so that the net gives sensible outputs untrained; these
+            are reproducible up to rounding, as any PyTorch sum over several threads. None draws from the global
+            generator, as any PyTorch module does, for a net to be trained or loaded.
 
     Returns:
         The network, in training mode, as every new PyTorch module.
@@ -114,16 +119,16 @@ class OfficialWeights:
     acc5: float
 
 
-def _official(version: int, stem: str, sha256_prefix: str, acc1: float, acc5: float) -> OfficialWeights:
+def _official(architecture: str, version: int, sha256_prefix: str, acc1: float, acc5: float) -> OfficialWeights:
     return OfficialWeights(
         name=f"IMAGENET1K_V{version}",
-        url=f"https://download.pytorch.org/models/{stem}-{sha256_prefix}.pth",
+        url=f"https://download.pytorch.org/models/{architecture}-{sha256_prefix}.pth",
         sha256_prefix=sha256_prefix,
         # The newer recipe trains at another scale, and is tested at the one that suits it.
         resize=256 if version == 1 else 232,
         crop=224,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
         acc1=acc1,
         acc5=acc5,
     )
@@ -145,11 +150,17 @@ _TABLE = (
     ("vgg19_bn", 1, "c79401a0", 74.218, 91.842),
 )
 
+
+def _by_architecture() -> dict[str, dict[str, OfficialWeights]]:
+    found: dict[str, dict[str, OfficialWeights]] = {}
+    for architecture, version, sha256_prefix, acc1, acc5 in _TABLE:
+        weights = _official(architecture, version, sha256_prefix, acc1, acc5)
+        found.setdefault(architecture, {})[weights.name] = weights
+    return found
+
+
 # Architecture -> name of the weights -> where they are and what they need; the newest comes last.
-OFFICIAL: dict[str, dict[str, OfficialWeights]] = {}
-for _architecture, _version, _prefix, _acc1, _acc5 in _TABLE:
-    _weights = _official(_version, _architecture, _prefix, _acc1, _acc5)
-    OFFICIAL.setdefault(_architecture, {})[_weights.name] = _weights
+OFFICIAL = _by_architecture()
 
 
 def default_weights(architecture: str) -> OfficialWeights:

@@ -276,11 +276,18 @@ def test_tensors_that_are_no_weights_are_refused(odd: Tensor, trained: Tensors, 
         (torch.ones(2), "found Tensor"),
         ({"epoch": 3, "optimizer": {}}, "found epoch, optimizer"),
         ({}, "found nothing"),
-        ({"state_dict": {}}, "found nothing"),
+        ({"state_dict": {}}, "found state_dict"),
     ],
 )
 def test_a_file_without_named_tensors_says_what_it_holds(content: object, message: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(saved(tmp_path / "weights.pth", content))
+
+
+def test_a_container_within_itself_is_refused(tmp_path: Path) -> None:
+    content: dict[str, Any] = {}
+    content["model"] = content
+    with pytest.raises(CheckpointError, match="more than 4 containers"):
         load_checkpoint(saved(tmp_path / "weights.pth", content))
 
 

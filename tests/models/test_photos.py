@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from models.photos import MEAN, STD, find_photos, load_photo
+from models.photos import find_photos, load_photo
+from models.zoo import IMAGENET_MEAN, IMAGENET_STD
 
 
 def pixels(image: torch.Tensor) -> np.ndarray:
     """Return what was normalised: (H, W, 3) of 0 to 255."""
-    restored = image * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    restored = image * torch.tensor(IMAGENET_STD)[:, None, None] + torch.tensor(IMAGENET_MEAN)[:, None, None]
     return (restored.permute(1, 2, 0) * 255).numpy()
 
 
