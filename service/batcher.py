@@ -50,6 +50,20 @@ class Lanes(Protocol):
         """Return the probabilities of `images`, (len(images), classes)."""
 
 
+class Threads(Protocol):
+    """Threads that runs share with decoding.
+
+    Attributes:
+        idle: How many have nothing to do.
+        on_idle: Called whenever one has nothing to do any more.
+    """
+
+    on_idle: Callable[[], None] | None
+
+    @property
+    def idle(self) -> int: ...  # noqa: D102 - see Attributes
+
+
 class Part(NamedTuple):
     """Images `start` to `stop` of one job, as they stand in one batch."""
 
@@ -67,6 +81,8 @@ class Batcher:
         max_batch_size: Images per run at most.
         queue_capacity: Images that may be waiting, or being decoded in order to wait, at the same time.
         max_queue_delay_s: How long a batch that is not full may wait for company; 0 for never.
+        threads: The threads of the lanes where they decode as well. While all of them are busy decoding, a batch
+            that is not worth a core yet goes on growing: it could not run anyway.
         clock: Monotonic seconds, the event loop's own time by default.
     """
 
@@ -78,6 +94,7 @@ class Batcher:
         max_batch_size: int,
         queue_capacity: int,
         max_queue_delay_s: float = 0.0,
+        threads: Threads | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lanes = lanes
@@ -86,6 +103,9 @@ class Batcher:
         self._capacity = queue_capacity
         self._max_queue_delay_s = max_queue_delay_s
         self._clock = clock
+        self._threads = threads
+        if threads is not None:
+            threads.on_idle = self._schedule
         self._line = Line()
         self._reserved = 0
         self._busy_lanes = 0
@@ -168,7 +188,7 @@ class Batcher:
     def _schedule(self) -> None:
         # On the loop's next turn, so that callers who arrive in the same turn share a batch.
         waits = self._patience is not None and self._line.images < self._max_batch_size
-        if self._wake is None and not waits and self._busy_lanes < self._lanes.count:
+        if self._wake is None and self._line.images and not waits and self._busy_lanes < self._lanes.count:
             self._wake = asyncio.get_running_loop().call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
@@ -178,7 +198,8 @@ class Batcher:
         self._wake = self._patience = None
         while (size := self._next_size()) > 0:
             # One image and nothing else to do: every core may work on it.
-            wide = self._lanes.can_widen and not self._busy_lanes and self._line.images == 1
+            alone = not self._busy_lanes and self.depth == 1
+            wide = self._lanes.can_widen and alone
             batch = self._form(size)
             if batch:
                 self._start(batch, self._lanes.count if wide else 1)
@@ -196,7 +217,11 @@ class Batcher:
             # While the device computes, a batch that is not full yet can still grow for free.
             full = waiting >= self._max_batch_size
             return min(waiting, self._max_batch_size) if full or not self._busy_lanes else 0
-        return min(self._max_batch_size, self._costs.best_size, math.ceil(waiting / free))
+        enough = min(self._max_batch_size, self._costs.best_size)
+        idle = free if self._threads is None else min(free, self._threads.idle)
+        if idle:
+            return min(enough, math.ceil(waiting / idle))
+        return enough if waiting >= enough else 0
 
     def _wait_for_company(self) -> bool:
         if not self._max_queue_delay_s or self._closed:
@@ -246,7 +271,10 @@ class Batcher:
             _deliver(batch, rows, started_s, seconds)
 
     def _fail_all(self, batch: list[Part], error: BaseException) -> None:
-        failure = error if isinstance(error, ServiceError) else EngineFailed("inference failed")
+        failure = error
+        if not isinstance(failure, ServiceError):
+            failure = EngineFailed("inference failed")
+            failure.__cause__ = error
         for part in batch:
             self._line.leave(part.job)
             _fail(part.job, failure)
@@ -288,9 +316,9 @@ class Place:
 
 def _checked(rows: NDArray[np.float32], expected: int) -> NDArray[np.float32]:
     if rows.ndim != 2 or len(rows) != expected:
-        raise EngineFailed(f"the engine answered {rows.shape} for {expected} images")
+        raise ValueError(f"the engine answered {rows.shape} for {expected} images")
     if not np.isfinite(rows).all():
-        raise EngineFailed("the engine answered numbers that are not finite")
+        raise ValueError("the engine answered numbers that are not finite")
     return rows
 
 

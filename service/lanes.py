@@ -17,18 +17,23 @@ if TYPE_CHECKING:
 
 
 class EngineLanes:
-    """One thread per lane; see `service.batcher.Lanes` for the attributes."""
+    """An engine's runs on worker threads; see `service.batcher.Lanes` for the attributes.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: What runs.
+        workers: The threads, which others may use too: runs go first. One for each lane by default.
+    """
+
+    def __init__(self, engine: Engine, workers: Workers | None = None) -> None:
         self.count = engine.lanes
         self.pipelined = engine.pipelined
         self.can_widen = engine.can_widen
         self._engine = engine
-        self._workers = Workers(engine.lanes, "engine")
+        self._workers = workers or Workers(engine.lanes, "engine")
 
     def run(self, images: Images, *, wide: bool) -> Awaitable[NDArray[np.float32]]:
         """Return the probabilities of `images`, (len(images), classes)."""
-        return self._workers.run(self._engine.infer, images, wide=wide)
+        return self._workers.run_first(self._engine.infer, images, wide=wide)
 
     def close(self) -> None:
         """End the threads once their runs have ended."""

@@ -12,16 +12,23 @@ from service.engine import OrtEngine
 from service.lanes import EngineLanes
 from service.model import Model
 from service.repository import find
+from service.threads import available_cores
+from service.workers import Workers
 
 if TYPE_CHECKING:
+    from service.batcher import Lanes
     from service.engine import Engine
     from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
-def load(settings: Settings) -> tuple[Engine, int]:
+def load(settings: Settings, device_id: int | None = None) -> tuple[Engine, int]:
     """Return the engine of the artefact that `settings` name, not warmed yet, and its version.
+
+    Args:
+        settings: Of the service.
+        device_id: Which of its CUDA devices; the first by default.
 
     Raises:
         RepositoryError: there is no such artefact.
@@ -29,21 +36,34 @@ def load(settings: Settings) -> tuple[Engine, int]:
     """
     artefact = find(settings.artifacts, settings.model)
     logger.info("loading %s", artefact.path)
-    engine = OrtEngine(artefact.path, provider=settings.provider, intra_op_num_threads=settings.intra_op_num_threads)
+    engine = OrtEngine(
+        artefact.path,
+        provider=settings.provider,
+        intra_op_num_threads=settings.intra_op_num_threads,
+        device_id=settings.devices[0] if device_id is None else device_id,
+    )
     return engine, artefact.version
 
 
-def warmed(engine: Engine, settings: Settings) -> Batcher:
-    """Warm `engine` up and put a batcher in front of it."""
+def warmed(engine: Engine, settings: Settings, lanes: Lanes | None = None, threads: Workers | None = None) -> Batcher:
+    """Warm `engine` up and put a batcher in front of it, or in front of `lanes` that run it.
+
+    Args:
+        engine: Not warmed yet.
+        settings: Of the service.
+        lanes: What runs the engine; threads of its own by default.
+        threads: The threads of `lanes`, where they decode as well.
+    """
     if engine.contract.weights.name == UNTRAINED:
         logger.warning("these weights are UNTRAINED: every prediction is meaningless")
     costs = CostModel(engine.warm_up(settings.max_batch_size))
     return Batcher(
-        EngineLanes(engine),
+        lanes or EngineLanes(engine),
         costs,
         max_batch_size=settings.max_batch_size,
         queue_capacity=settings.queue_capacity,
         max_queue_delay_s=settings.max_queue_delay_ms / 1000,
+        threads=threads,
     )
 
 
@@ -52,4 +72,10 @@ def build(settings: Settings, engine: Engine | None = None) -> Model:
     version = 0
     if engine is None:
         engine, version = load(settings)
-    return Model(engine.contract, version, engine.provider, warmed(engine, settings), settings)
+    if engine.pipelined or settings.decode_threads:
+        return Model(engine.contract, version, engine.provider, warmed(engine, settings), settings)
+    # On the CPU decoding and inference take the same cores. As many threads as cores do both: with more, runs lose
+    # their core in the middle, which costs up to a tenth of the throughput (docs/performance.md).
+    workers = Workers(available_cores(), "worker")
+    batcher = warmed(engine, settings, EngineLanes(engine, workers), workers)
+    return Model(engine.contract, version, engine.provider, batcher, settings, workers)

@@ -41,16 +41,25 @@ class Model:
         provider: The execution provider in use.
         backend: Answers decoded images; closed with the model.
         settings: Limits and threads.
+        workers: The threads that decode; by default as many as `settings` say.
     """
 
-    def __init__(self, contract: Contract, version: int, provider: str, backend: Backend, settings: Settings) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        version: int,
+        provider: str,
+        backend: Backend,
+        settings: Settings,
+        workers: Workers | None = None,
+    ) -> None:
         self.contract = contract
         self.provider = provider
         self.backend = backend
         self.predictions = Predictions(contract, version)
         limits = Limits(max_pixels=settings.max_image_pixels)
         self._decode = Decoder(contract.preprocessing, limits).decode
-        self._workers = Workers(settings.decode_threads or available_cores(), "decode")
+        self._workers = workers or Workers(settings.decode_threads or available_cores(), "decode")
 
     async def classify(
         self, body: bytes, *, deadline_s: float = math.inf, priority: int = 0

@@ -2,7 +2,7 @@
 
 `concurrent.futures` does the same for three times the CPU time a call (a lock and a condition for every future,
 one wake-up of the loop for each; docs/performance.md), and calls here are as short as a third of a millisecond. So:
-a plain queue towards the threads, and on the way back one wake-up of the loop for however many calls have ended.
+plain queues towards the threads, and on the way back one wake-up of the loop for however many calls have ended.
 """
 
 from __future__ import annotations
@@ -44,15 +44,27 @@ class Workers:
     Args:
         threads: How many.
         name: Prefix of the threads' names.
+
+    Attributes:
+        on_idle: Called on the loop whenever a thread has nothing to do any more.
     """
 
     def __init__(self, threads: int, name: str) -> None:
+        self.on_idle: Callable[[], None] | None = None
         self._threads = threads
         self._name = name
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._urgent: deque[_Call] = deque()
+        self._normal: deque[_Call] = deque()
+        self._due: SimpleQueue[bool] = SimpleQueue()  # True for each call in the two above, False to end a thread
         self._ended: deque[_Call] = deque()
+        self._outstanding = 0
         self._waking = False
         self._started = False
+
+    @property
+    def idle(self) -> int:
+        """How many threads have nothing to do."""
+        return max(0, self._threads - self._outstanding)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return `function(*args, **kwargs)`, called on one of the threads.
@@ -60,11 +72,20 @@ class Workers:
         A cancelled call that no thread has taken yet is never made. One that is being made is waited for, so that
         whatever the function writes to is left alone when this returns.
         """
+        return await self._run(self._normal, function, args, kwargs)
+
+    async def run_first(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do as `run` does, before every call that `run` has queued."""
+        return await self._run(self._urgent, function, args, kwargs)
+
+    async def _run(self, queue: deque[_Call], function: Callable[..., T], args: Any, kwargs: Any) -> T:
         loop = asyncio.get_running_loop()
         if not self._started:
             self._start(loop)
         call = _Call(function, args, kwargs, loop.create_future())
-        self._calls.put(call)
+        self._outstanding += 1
+        queue.append(call)
+        self._due.put(True)
         try:
             result: T = await call.future
         except asyncio.CancelledError:
@@ -75,7 +96,7 @@ class Workers:
     def close(self) -> None:
         """Let the threads end once they have made the calls that wait."""
         for _ in range(self._threads):
-            self._calls.put(None)
+            self._due.put(False)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._started = True
@@ -91,7 +112,12 @@ class Workers:
                 await asyncio.shield(call.left)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        while (call := self._calls.get()) is not None:
+        while self._due.get():
+            # There is a call for every True, in one or the other.
+            try:
+                call = self._urgent.popleft()
+            except IndexError:
+                call = self._normal.popleft()
             call.started = True
             if not call.future.cancelled():
                 try:
@@ -110,6 +136,7 @@ class Workers:
         while self._ended:
             call = self._ended.popleft()
             call.ended = True
+            self._outstanding -= 1
             if call.left is not None and not call.left.done():
                 call.left.set_result(None)
             if call.future.done():
@@ -118,3 +145,5 @@ class Workers:
                 call.future.set_exception(call.error)
             else:
                 call.future.set_result(call.result)
+        if self.on_idle is not None and self._outstanding < self._threads:
+            self.on_idle()
