@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 from export.errors import BadInput
 from export.repository import latest_version
+from models.hashing import sha256
 from service.contract import UNTRAINED, Label, Precision, hash_labels
 from service.repository import FILE_NAME
 
@@ -66,7 +66,7 @@ class Request:
         """
         settings = {
             "architecture": self.architecture,
-            "weights": f"sha256:{_sha256(Path(self.weights or ''))}" if self.kind == "file" else self.weights,
+            "weights": f"sha256:{_hash(Path(self.weights or ''))}" if self.kind == "file" else self.weights,
             "labels": hash_labels(self.labels) if self.labels else None,
             "seed": self.seed if self.kind == "untrained" else None,
             "resize": self.resize,
@@ -95,9 +95,8 @@ def find_existing(request: Request) -> Path | None:
     return None
 
 
-def _sha256(path: Path) -> str:
+def _hash(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as error:
         raise BadInput(f"--weights {path}: {error.strerror}") from error

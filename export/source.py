@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from export.errors import BadInput, WeightsUnavailable
 from export.request import AUTO, Request
 from models import zoo
 from models.checkpoint import CheckpointError, load_checkpoint
+from models.download import MIRROR_VARIABLE, cached
 from models.errors import DownloadError
 from models.zoo import OfficialWeights
 from service.contract import UNTRAINED, Preprocessing, Weights
@@ -110,11 +110,11 @@ def _fetch(official: OfficialWeights, progress: bool) -> Path:
     try:
         return zoo.fetch(official, progress=progress)
     except DownloadError as error:
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(official.url).name
         raise WeightsUnavailable(
             f"{official.name} could not be downloaded ({error}). Three ways out: "
-            f"(1) download {official.url} elsewhere and give it with --weights PATH, or put it at {cached}; "
-            "(2) set RESNET_WEIGHTS_MIRROR to the address of a folder that has it; "
+            f"(1) download {official.url} elsewhere and give it with --weights PATH, or put it at "
+            f"{cached(official.url)}; "
+            f"(2) set {MIRROR_VARIABLE} to the address of a folder that has it; "
             f"(3) go on without training, to try things out: --weights {UNTRAINED}"
         ) from error
 

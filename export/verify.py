@@ -9,7 +9,7 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from export.errors import VerificationFailed
 from export.images import Pixels, synthetic_images
@@ -114,6 +114,8 @@ def _session(model: bytes, optimized: bool) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
     options.log_severity_level = 3
+    # Threads that spin while they wait take the processor from one another wherever anything else is running.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -18,11 +18,16 @@ from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 from models.errors import DownloadError
 from models.hashing import sha256
 
-__all__ = ["DownloadError", "download"]
+__all__ = ["DownloadError", "cached", "download"]
 
 MIRROR_VARIABLE = "RESNET_WEIGHTS_MIRROR"
 # Connecting, and every single read: a stalled server is given up on, however long a good transfer takes.
 TIMEOUT_S = 30.0
+
+
+def cached(url: str) -> Path:
+    """Return where the file of `url` is kept once downloaded, or can be put by hand."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
 
 
 def download(url: str, sha256_prefix: str, *, progress: bool = True) -> Path:
@@ -39,12 +44,11 @@ def download(url: str, sha256_prefix: str, *, progress: bool = True) -> Path:
     Raises:
         DownloadError: no network, an HTTP error, a transfer that broke off, another hash, or no room.
     """
-    name = Path(urlsplit(url).path).name
-    target = Path(torch.hub.get_dir()) / "checkpoints" / name
+    target = cached(url)
     if target.is_file() and sha256(target).startswith(sha256_prefix):
         return target
     mirror = os.environ.get(MIRROR_VARIABLE)
-    source = f"{mirror.rstrip('/')}/{name}" if mirror else url
+    source = f"{mirror.rstrip('/')}/{target.name}" if mirror else url
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _fetch(source, target, sha256_prefix, progress)

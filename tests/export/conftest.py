@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from export.to_onnx import to_onnx
 from models import zoo
+from models.resnet import BasicBlock, Bottleneck, ResNet
 from models.vgg import VGG
 from service.contract import INPUT_NAME, OUTPUT_NAME, Contract, Preprocessing
 
@@ -42,13 +46,26 @@ def seeded(architecture: str, num_classes: int = 10) -> nn.Module:
     return zoo.create(architecture, num_classes=num_classes, seed=0).eval()
 
 
+def settled(network: nn.Module) -> nn.Module:
+    """Give BN the statistics of some noise, without which an untrained network's answers are all 0 and 1."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        update_bn([torch.randn(4, 3, 224, 224)], network)
+    return network.eval()
+
+
+def short(block: type[BasicBlock] | type[Bottleneck], **options: Any) -> nn.Module:
+    """A ResNet of one block a row: every kind of layer that the deep ones have."""
+    return settled(ResNet(block, (1, 1, 1, 1), 10, **options))
+
+
 def slim_vgg(*, batch_norm: bool) -> nn.Module:
     """A VGG of five convolutions and a narrow classifier: the same forward, without 500 MB of weights."""
     network = VGG((1, 1, 1, 1, 1), 10, batch_norm=batch_norm)
     network.classifier[0] = nn.Linear(512 * 7 * 7, 16)
     network.classifier[3] = nn.Linear(16, 16)
     network.classifier[6] = nn.Linear(16, 10)
-    return network.eval()
+    return settled(network)
 
 
 @pytest.fixture(scope="session")

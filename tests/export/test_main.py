@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from export.__main__ import main
 from export.images import synthetic_images
@@ -129,15 +130,21 @@ def test_if_missing_finds_the_same_settings_without_loading_pytorch(repository: 
     assert "cats/1/model.onnx is there already" in found.stdout
 
 
-def test_if_missing_exports_where_settings_differ(
+def test_a_head_of_ones_own_without_labels_has_numbered_classes_and_says_so(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(again(repository, "--seed", "6", "--if-missing", "--quiet")) == 0
-    printed = capsys.readouterr()
-    assert "cats/2/model.onnx" in printed.out
-    assert "UNTRAINED" in printed.err  # quiet or not
-    # The latest version is what a service takes: one of other settings in between does not count.
-    assert main(again(repository, "--seed", "6", "--if-missing")) == 0
+    network = zoo.create("resnet18", num_classes=4, seed=0)
+    torch.save({"model": network.state_dict()}, tmp_path / "birds.pth")
+    output = repository / "artifacts"
+    arguments = ["auto", "--weights", str(tmp_path / "birds.pth"), *SMALL, "--name", "cats", "--output", str(output)]
+    assert main([*arguments, "--if-missing", "--quiet"]) == 0  # version 1 is of other settings
+    (warning,) = capsys.readouterr().err.splitlines()  # quiet or not
+    assert warning == "WARNING: no --labels given: the 4 classes are called 'class 0' and so on"
+    contract = contract_of(output / "cats" / "2" / "model.onnx")
+    assert [label.label for label in contract.labels] == ["class 0", "class 1", "class 2", "class 3"]
+    assert (contract.architecture, contract.weights.name) == ("resnet18", "birds.pth")
+
+    assert main([*arguments, "--if-missing"]) == 0
     assert "cats/2/model.onnx is there already" in capsys.readouterr().out
     assert main(again(repository, "--seed", "5", "--if-missing", "--version", "1")) == 0
     assert "cats/1/model.onnx is there already" in capsys.readouterr().out
