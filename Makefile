@@ -2,6 +2,12 @@
 
 PYTHON := python3
 VENV := .venv
+MODEL := resnet50
+WEIGHTS :=
+LABELS :=
+NAME = $(MODEL)
+HOST := 127.0.0.1
+PORT := 8000
 ARGS :=
 TORCH_PIP_ARGS :=
 UPGRADE :=
@@ -13,12 +19,23 @@ TORCH = $(shell sed -nE 's/^ *"(torch==[^"]+)".*/\1/p' pyproject.toml)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two of these at once would install into one environment
-.PHONY: help test check lint lock clean
+.PHONY: help serve test check lint lock clean
 
 help: ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
 	@echo 'PYTHON=python3.12 chooses the interpreter, once: it makes $(VENV).'
 	@echo 'TORCH_PIP_ARGS="--index-url URL" chooses where the build of torch comes from.'
+
+# Nothing is exported twice. Where the official weights cannot be had (exit code 3) and none were asked for by name,
+# untrained ones are served, under a name of their own: once the network is back, the next run has the trained ones.
+EXPORT = $(BIN)/resnet-export $(MODEL) $(if $(LABELS),--labels '$(LABELS)') --if-missing
+
+serve: $(VENV)/.export ## export a network once and serve it [MODEL=resnet18 WEIGHTS=path LABELS=path NAME= HOST= PORT= ARGS=]
+	@name=$(NAME); $(EXPORT) --name $$name $(if $(WEIGHTS),--weights '$(WEIGHTS)') || { \
+		code=$$?; [ $$code = 3 ] && [ -z '$(WEIGHTS)' ] || exit $$code; \
+		echo 'Going on with UNTRAINED weights: the answers will mean nothing. Run this again to get the trained ones.' >&2; \
+		name=$(NAME)-untrained; $(EXPORT) --name $$name --weights untrained || exit; }; \
+	exec $(BIN)/resnet-serve --model $$name --host $(HOST) --port $(PORT) $(ARGS)
 
 test: $(VENV)/.dev ## run the tests [ARGS=]
 	$(BIN)/python -m pytest $(ARGS)
@@ -36,7 +53,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 FROM_DEV = $(LOCK) --constraints requirements/dev.lock
 
 lock: $(VENV)/.dev ## resolve the dependencies again [UPGRADE=--upgrade]
-	$(LOCK) $(UPGRADE) --extra cpu --extra export --extra test --extra dev --group build --group torch \
+	$(LOCK) $(UPGRADE) --extra cpu --extra export --extra plot --extra test --extra dev --group build --group torch \
 		pyproject.toml --output-file requirements/dev.lock
 	$(FROM_DEV) --extra cpu --extra export --group build --group torch \
 		pyproject.toml --output-file requirements/export.lock

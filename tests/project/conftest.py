@@ -35,6 +35,12 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | NO_WEIGHTS | changes
 
 
+@pytest.fixture(scope="session")
+def newcomer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of somebody who never downloaded any weights, and cannot now."""
+    return environment(TORCH_HOME=str(tmp_path_factory.mktemp("torch")))
+
+
 def run(
     command: str, cwd: Path, *, env: Mapping[str, str] | None = None, timeout_s: float = 300
 ) -> subprocess.CompletedProcess[str]:
@@ -71,6 +77,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     borrowed = copy / ".venv" / "lib" / version / "site-packages" / "borrowed.pth"
     borrowed.write_text("\n".join(site.getsitepackages()) + "\n")
     return copy
+
+
+@pytest.fixture(scope="session")
+def artifacts(checkout: Path) -> Path:
+    """The copy's model repository, with an untrained ResNet-18 as `make serve` names it."""
+    command = f"{sys.executable} -m export resnet18 --weights untrained --name resnet18-untrained --if-missing"
+    result = run(command, checkout)
+    assert result.returncode == 0, result.stdout
+    return checkout / "artifacts"
 
 
 @pytest.fixture(scope="session")

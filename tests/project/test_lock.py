@@ -23,7 +23,7 @@ LOCKS = {
     "cpu": ["cpu"],
     "gpu": ["gpu"],
     "export": ["cpu", "export", "build", "torch"],
-    "dev": ["cpu", "export", "test", "dev", "build", "torch"],
+    "dev": ["cpu", "export", "plot", "test", "dev", "build", "torch"],
 }
 PYTHONS = ("3.11", "3.12", "3.13")
 UNLOCKED = {"torch"}
@@ -127,3 +127,13 @@ def test_make_lock_changes_nothing_when_nothing_changed(tmp_path: Path) -> None:
             for folder in (ROOT, tmp_path)
         )
         assert after == before, "run make lock"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("name", ["dev", "gpu"])  # the others are parts of dev
+def test_a_lock_installs_from_wheels_alone(name: str, python: str, tmp_path: Path) -> None:
+    """No user needs a compiler: every version has a wheel for every Python, and its hash is in the lock."""
+    options = f"--require-hashes --only-binary :all: --python-version {python} --target {tmp_path}"
+    lock = ROOT / "requirements" / f"{name}.lock"
+    result = run(f"{sys.prefix}/bin/uv pip install --dry-run {options} --requirement {lock}", tmp_path)
+    assert result.returncode == 0, result.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import tomllib
 import zipfile
@@ -10,14 +11,17 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import httpx
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
-from tests.project.conftest import run
+from tests.project.conftest import environment, run
+from tests.project.serving import free_port, serving
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SAMPLE = ROOT / "service" / "web" / "sample.jpg"
 PACKAGES = ("models", "export", "service")
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -40,11 +44,11 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_the_wheel_has_every_file_of_a_package(wheel: set[str], package: str) -> None:
+def test_the_wheel_has_every_file_of_a_package(wheel: set[str], checkout: Path, package: str) -> None:
     """Code, and what is not code: `py.typed`, the table of classes, the page."""
     files = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / package).rglob("*")
+        path.relative_to(checkout).as_posix()
+        for path in (checkout / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert f"{package}/py.typed" in files
@@ -78,9 +82,20 @@ def test_the_installed_service_shows_its_help(service_bin: Path, tmp_path: Path)
     assert "--artifacts" in result.stdout
 
 
+def test_serving_a_request_loads_neither_torch_nor_its_siblings(artifacts: Path, tmp_path: Path) -> None:
+    port = free_port()
+    command = f"exec {sys.executable} -X importtime -m service --artifacts {artifacts} --port {port}"
+    with serving(command, tmp_path, port=port, env=environment(PYTHONPATH=str(ROOT))) as service:
+        answer = httpx.post(f"{service.url}/classify", content=SAMPLE.read_bytes())
+        assert answer.status_code == 200, answer.text
+    loaded = set(re.findall(r"^import time: .*\| +(\S+)$", service.log, re.MULTILINE))
+    assert {"service.engine", "onnxruntime"} <= loaded
+    assert loaded.isdisjoint({"torch", "onnx", "models", "export"})
+
+
 @pytest.mark.parametrize(
     ("package", "extras"),
-    [("service", ["cpu"]), ("models", ["cpu", "export"]), ("export", ["cpu", "export"])],
+    [("service", ["cpu"]), ("models", ["export", "plot"]), ("export", ["cpu", "export"])],
 )
 def test_a_package_imports_nothing_that_is_not_declared(package: str, extras: list[str]) -> None:
     """What is here only because something else requires it may go with the other's next version."""
