@@ -18,7 +18,7 @@ from service.resample import UPRIGHT, Orientation, Picture
 # resized to remains: the inverse DCT then averages what the resize would have averaged. docs/performance.md has the
 # differences that this makes; below the threshold there are none.
 REDUCE_FROM_PIXELS = 12_000_000
-DCT_MARGIN = 2
+DCT_MARGIN = 3
 
 # A scan costs a pass over all coefficients, however few bytes it has (Kornblum et al., *Two issues with the JPEG
 # standard*, libjpeg-turbo project). Encoders write about 10; a scan for each coefficient of each component is 192.

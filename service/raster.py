@@ -9,11 +9,14 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin
 
 from service.errors import CorruptImage, TooLarge, UnsupportedImage
 from service.exif import TILE_LENGTH, TILE_WIDTH, read_directory, read_orientation
 from service.resample import UPRIGHT, Orientation, Picture
+
+# Pillow knows four of the formats from the start; for any other it would import its forty plugins at the first file.
+_PLUGINS = (TiffImagePlugin, WebPImagePlugin)
 
 Format = Literal["BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"]
 

@@ -96,18 +96,25 @@ class _Axis:
     resized: int
     first: int
     crop: int
+    mirrored: bool
 
     @property
     def samples(self) -> int:
+        """How many there are; of a reduced picture, the last one stored may reach beyond its end."""
         return -(-self.length // self.denominator)
+
+    def extent(self, outputs: int) -> float:
+        """Return how many samples a number of outputs covers."""
+        return outputs * self.length / (self.resized * self.denominator)
 
     def position(self, output: int) -> float:
         """Return where an output begins, in samples."""
-        return output * self.length / (self.resized * self.denominator)
+        beyond = self.samples - self.length / self.denominator
+        return self.extent(output) + (beyond if self.mirrored else 0)
 
     def needed(self) -> tuple[int, int]:
         """Return the samples that the kept outputs depend on: a triangle's reach around them, half its base."""
-        reach = max(1.0, self.position(1))
+        reach = max(1.0, self.extent(1))
         start, stop = self.position(self.first) - reach, self.position(self.first + self.crop) + reach
         return max(0, math.floor(start)), min(self.samples, math.ceil(stop))
 
@@ -145,17 +152,18 @@ def resize_and_crop(picture: Picture, preprocessing: Preprocessing) -> Pixels:
 
 def _axes(picture: Picture, preprocessing: Preprocessing) -> tuple[_Axis, _Axis]:
     """Work out x and y of the upright picture, with torchvision's roundings (`Resize`, `CenterCrop`)."""
+    orientation = picture.orientation
     width, height = picture.width, picture.height
-    if picture.orientation.swap:
+    if orientation.swap:
         width, height = height, width
     short = min(width, height)
 
-    def axis(length: int) -> _Axis:
+    def axis(length: int, mirrored: bool) -> _Axis:
         crop = preprocessing.crop
         resized = preprocessing.resize if length == short else int(preprocessing.resize * length / short)
-        return _Axis(length, picture.denominator, resized, round((resized - crop) / 2.0), crop)
+        return _Axis(length, picture.denominator, resized, round((resized - crop) / 2.0), crop, mirrored)
 
-    return axis(width), axis(height)
+    return axis(width, orientation.mirror_x), axis(height, orientation.mirror_y)
 
 
 def _first_pass(picture: Picture, x: _Axis, samples_y: int, top: int, bottom: int) -> Iterator[bytes]:
@@ -183,7 +191,7 @@ def _stored_box(
 def _resize_along_x(picture: Picture, x: _Axis, left: int, right: int, box: tuple[int, int, int, int]) -> bytes:
     orientation = picture.orientation
     width, height = box[2] - box[0], box[3] - box[1]
-    start, extent = x.position(x.first) - left, x.position(x.crop)
+    start, extent = x.position(x.first) - left, x.extent(x.crop)
     if orientation.mirror_x:
         start = right - left - start - extent
     start = max(0.0, start)

@@ -107,21 +107,21 @@ class Sample:
     tolerance: float = 1.0
 
 
-def samples() -> Iterator[Sample]:
+def samples(width: int = 150, height: int = 111) -> Iterator[Sample]:
     """Yield every format × mode × depth that is supported, then every format that has it × orientation."""
-    yield from _jpegs()
-    yield from _pngs()
-    yield from _webps_gifs_and_bmps()
-    yield from _tiffs()
-    yield from _orientations()
+    rgb = Image.fromarray(scene(width, height))
+    images = _variants(rgb)
+    yield from _jpegs(images)
+    yield from _pngs(images)
+    yield from _deep_pngs(np.asarray(rgb))
+    yield from _webps_gifs_and_bmps(images)
+    yield from _tiffs(images)
+    yield from _deep_tiffs(np.asarray(images["L"]))
+    yield from _orientations(rgb)
 
 
-_SIZE = (150, 111)  # width, height
-
-
-def _variants() -> dict[str, Image.Image]:
+def _variants(rgb: Image.Image) -> dict[str, Image.Image]:
     """The scene in the modes that Pillow converts to without a choice."""
-    rgb = Image.fromarray(scene(*_SIZE))
     return {
         "RGB": rgb,
         "L": rgb.convert("L"),
@@ -154,8 +154,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     return Image.fromarray((255 * (1 - inks[..., :3]) * (1 - inks[..., 3:])).round().astype(np.uint8))
 
 
-def _jpegs() -> Iterator[Sample]:
-    images = _variants()
+def _jpegs(images: dict[str, Image.Image]) -> Iterator[Sample]:
     rgb, cmyk = images["RGB"], images["CMYK"]
     for subsampling in (0, 1, 2):
         body = encode(rgb, "JPEG", quality=92, subsampling=subsampling)
@@ -174,8 +173,7 @@ def _jpegs() -> Iterator[Sample]:
     yield Sample("jpeg-ycck", ycck, _cmyk_to_rgb(cmyk), lossy=True, tolerance=4)
 
 
-def _pngs() -> Iterator[Sample]:
-    images = _variants()
+def _pngs(images: dict[str, Image.Image]) -> Iterator[Sample]:
     for mode in ("RGB", "L", "1", "P"):
         yield Sample(f"png-{mode}", encode(images[mode], "PNG"), images[mode].convert("RGB"))
     for mode in ("RGBA", "LA"):
@@ -188,7 +186,6 @@ def _pngs() -> Iterator[Sample]:
     yield Sample("png-P-transparent", body, _palette_over_white(palette, np.arange(200)), tolerance=2)
     grey = np.asarray(images["L"])
     yield Sample("png-L-transparent", encode(images["L"], "PNG", transparency=77), _keyed(grey, 77))
-    yield from _deep_pngs()
 
 
 def _palette_over_white(image: Image.Image, alphas: NDArray[Any]) -> Image.Image:
@@ -201,8 +198,7 @@ def _keyed(grey: Pixels, key: int) -> Image.Image:
     return Image.fromarray(np.where(grey == key, 255, grey).astype(np.uint8)).convert("RGB")
 
 
-def _deep_pngs() -> Iterator[Sample]:
-    rgb = scene(*_SIZE)
+def _deep_pngs(rgb: Pixels) -> Iterator[Sample]:
     deep = rgb.astype(np.uint16) * 257  # 255 becomes 65,535
     yield Sample("png-RGB-16-bit", deep_png(deep, colours=2), Image.fromarray(rgb))
     grey = np.asarray(Image.fromarray(rgb).convert("L"))
@@ -229,8 +225,7 @@ def _interlaced_png(rgb: Pixels) -> bytes:
     return png(width, height, rows, interlaced=True)
 
 
-def _webps_gifs_and_bmps() -> Iterator[Sample]:
-    images = _variants()
+def _webps_gifs_and_bmps(images: dict[str, Image.Image]) -> Iterator[Sample]:
     rgb, rgba, palette = images["RGB"], images["RGBA"], images["P"]
     yield Sample("webp", encode(rgb, "WEBP", quality=95), rgb, lossy=True, tolerance=4)
     yield Sample("webp-lossless", encode(rgb, "WEBP", lossless=True), rgb)
@@ -250,8 +245,7 @@ def _webps_gifs_and_bmps() -> Iterator[Sample]:
     yield Sample("bmp-32-bit", encode(rgba, "BMP"), rgba.convert("RGB"))  # the fourth byte is reserved, not alpha
 
 
-def _tiffs() -> Iterator[Sample]:
-    images = _variants()
+def _tiffs(images: dict[str, Image.Image]) -> Iterator[Sample]:
     for mode in ("RGB", "L", "1", "P"):
         yield Sample(f"tiff-{mode}", encode(images[mode], "TIFF"), images[mode].convert("RGB"))
     for mode in ("RGBA", "LA"):
@@ -264,7 +258,6 @@ def _tiffs() -> Iterator[Sample]:
     yield Sample("tiff-group4", body, images["1"].convert("RGB"))
     body = encode(images["RGB"], "TIFF", compression="jpeg", quality=95)
     yield Sample("tiff-jpeg", body, images["RGB"], lossy=True, tolerance=3)
-    yield from _deep_tiffs(np.asarray(images["L"]))
 
 
 def _deep_tiffs(grey: Pixels) -> Iterator[Sample]:
@@ -282,8 +275,7 @@ def _deep_tiffs(grey: Pixels) -> Iterator[Sample]:
         yield Sample(f"tiff-{name}", encode(Image.fromarray(levels), "TIFF"), expected)
 
 
-def _orientations() -> Iterator[Sample]:
-    rgb = Image.fromarray(scene(*_SIZE))
+def _orientations(rgb: Image.Image) -> Iterator[Sample]:
     stored: dict[int, Callable[[Image.Image], Image.Image]] = {
         1: lambda image: image,
         2: lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
