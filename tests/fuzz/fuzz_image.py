@@ -1,0 +1,90 @@
+"""Coverage-guided fuzzing of `Decoder.decode`: whatever the bytes are, pixels or a service error below 500, and soon.
+
+    python tests/fuzz/fuzz_image.py --seconds 60
+
+Seeds are made at the start: an image of every kind and every bomb of the tests. An input that breaks the promise is
+written to `--findings` and the exit code is not 0; fixed, it belongs in tests/service/data, where a test decodes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import atheris
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a script
+
+with atheris.instrument_imports(include=["PIL", "service"]):
+    from service.errors import ServiceError
+    from service.image import Decoder, Limits
+
+from tests.service.bombs import bombs
+from tests.service.images import preprocessing, samples
+
+# Pictures within the limit may take as long as their pixels need: a small limit makes every long run a finding.
+LIMITS = Limits(max_pixels=1 << 20)
+MAX_CPU_S = 2.0
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    arguments.findings.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("service.image").addHandler(Failure(logging.WARNING))
+    decoder = Decoder(preprocessing(32, 28), LIMITS)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, body in seeds():
+            (Path(folder) / name).write_bytes(body)
+        options = [
+            f"-max_total_time={arguments.seconds}",
+            f"-max_len={arguments.max_bytes}",
+            f"-artifact_prefix={arguments.findings}/",
+            "-rss_limit_mb=1024",
+            "-timeout=20",
+            "-close_fd_mask=0",
+            "-print_final_stats=1",
+        ]
+        atheris.Setup([sys.argv[0], *options, folder], lambda body: decode(decoder, body))
+        atheris.Fuzz()
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=60, help="how long to fuzz (default: %(default)s)")
+    parser.add_argument("--max-bytes", type=int, default=16384, help="longest input (default: %(default)s)")
+    findings = Path(tempfile.gettempdir()) / "fuzz-image"
+    parser.add_argument("--findings", type=Path, default=findings, help="where to keep them (default: %(default)s)")
+    return parser.parse_args()
+
+
+class Failure(logging.Handler):
+    """Makes a finding of what the decoder did not foresee: it answers 422 and logs a warning."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise AssertionError(record.getMessage()) from (record.exc_info[1] if record.exc_info else None)
+
+
+def seeds() -> list[tuple[str, bytes]]:
+    """Return small ones: the fuzzer is quicker, and less of what it changes is mere pixels."""
+    return [(sample.name, sample.body) for sample in samples(19, 13)] + [*bombs()]
+
+
+def decode(decoder: Decoder, body: bytes) -> None:
+    """Decode, and raise AssertionError where the promise is broken."""
+    start = time.process_time()
+    try:
+        pixels = decoder.decode(body)
+    except ServiceError as error:
+        if error.status >= 500:
+            raise AssertionError("an error of the service, not of the image") from error
+    else:
+        assert pixels.shape == (28, 28, 3), pixels.shape
+    assert time.process_time() - start < MAX_CPU_S, "took too long"
+
+
+if __name__ == "__main__":
+    main()
