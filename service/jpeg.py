@@ -28,6 +28,7 @@ MAX_SEGMENTS = 4096
 # Markers: ITU-T T.81, table B.1.
 _SOS, _APP0, _APP1, _ADOBE, _APP15, _COM = 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # DHT, JPG and DAC lie between the frame headers
+_SEQUENTIAL = frozenset({0xC0, 0xC1})
 _ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _EXIF = b"Exif\0\0"
 _PICTURE_LOST = ("Corrupt JPEG data", "Premature end")  # libjpeg's words, jerror.h
@@ -61,11 +62,12 @@ def read_jpeg(body: bytes, max_pixels: int, resize: int) -> Picture | None:
         TooLarge: more than `max_pixels`, or more scans than any encoder writes.
     """
     header = _read_header(body)
+    _check_scans(header, body)
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(body)
     except (ValueError, KeyError):
         return None
-    _check(header, body, width, height, max_pixels)
+    _check_size(header, body, width, height, max_pixels)
     denominator = _denominator(width, height, resize)
     colorspace = "CMYK" if header.components == 4 else "RGB"
     try:
@@ -101,22 +103,31 @@ def without_metadata(body: bytes) -> bytes:
     return b"".join([*parts, body[end:]])
 
 
-def _check(header: _Header, body: bytes, width: int, height: int, max_pixels: int) -> None:
+def _check_scans(header: _Header, body: bytes) -> None:
+    """Refuse more scans than any encoder writes.
+
+    Raises:
+        TooLarge: more than `MAX_SCANS`.
+    """
+    if header.frame in _SEQUENTIAL and header.components_in_scan == header.components:
+        return  # the first scan has all there is
+    scans = body.count(bytes((0xFF, _SOS)))  # may be in a thumbnail too; never in coded data (T.81, B.1.1.5)
+    if scans > MAX_SCANS:
+        raise TooLarge(f"the JPEG has {scans} scans; at most {MAX_SCANS} are decoded")
+
+
+def _check_size(header: _Header, body: bytes, width: int, height: int, max_pixels: int) -> None:
     """Refuse what would cost more than a picture of its bytes can.
 
     Raises:
         CorruptImage: too few bytes for its pixels: with Huffman codes each block of 8 x 8 takes a bit at least.
-        TooLarge: more than `max_pixels`, or too many scans.
+        TooLarge: more than `max_pixels`.
     """
     pixels = width * height
     if pixels > max_pixels:
         raise TooLarge(f"the JPEG is {width} x {height} pixels; at most {max_pixels} are decoded")
     if header.frame not in _ARITHMETIC and pixels > 64 * 8 * len(body):
         raise CorruptImage("the JPEG is truncated: it has too few bytes for its pixels")
-    if header.components_in_scan < header.components or header.frame not in (0xC0, 0xC1):
-        scans = body.count(bytes((0xFF, _SOS)))  # may be in a thumbnail too; never in coded data (T.81, B.1.1.5)
-        if scans > MAX_SCANS:
-            raise TooLarge(f"the JPEG has {scans} scans; at most {MAX_SCANS} are decoded")
 
 
 def _denominator(width: int, height: int, resize: int) -> int:

@@ -65,8 +65,8 @@ def read_raster(body: bytes, image_format: Format, max_pixels: int) -> Picture:
         raise
     except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLarge("the image takes more memory than is granted") from error
-    except Exception as error:  # Pillow's plugins raise whatever their parsing ran into
-        raise CorruptImage(f"the {image_format} does not decode: {error}") from error
+    except Exception as error:  # plugins raise whatever their parsing ran into, in words that may quote the bytes
+        raise CorruptImage(f"the {image_format} is truncated or corrupt") from error
 
 
 def _check_tiff(body: bytes, max_pixels: int) -> None:

@@ -116,7 +116,11 @@ def _jpegs() -> Iterator[tuple[str, bytes]]:
     yield "jpeg-fill", body[:2] + b"\xff" * 2_000_000 + body[2:]
     progressive = encode(Image.new("L", (4000, 2800)), "JPEG", progressive=True)
     scan = progressive[progressive.rindex(b"\xff\xda") : -2]
-    yield "jpeg-scans", progressive[:-2] + scan * 2000 + progressive[-2:]
+    many = progressive[:-2] + scan * 2000 + progressive[-2:]
+    yield "jpeg-scans", many
+    # A sampling that libjpeg-turbo's simple interface does not know, so that Pillow would be asked.
+    frame = many.index(b"\xff\xc2")
+    yield "jpeg-scans-and-odd-sampling", many[: frame + 11] + b"\x44" + many[frame + 12 :]
 
 
 def main(folder: Path) -> None:
