@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -21,15 +22,17 @@ REDUCE_FROM_PIXELS = 12_000_000
 DCT_MARGIN = 3
 
 # A scan costs a pass over all coefficients, however few bytes it has (Kornblum et al., *Two issues with the JPEG
-# standard*, libjpeg-turbo project). Encoders write about 10; a scan for each coefficient of each component is 192.
-MAX_SCANS = 200
+# standard*, libjpeg-turbo project): 1.2 ns a pixel, so that this much takes 1.3 s. Encoders write about 10 scans.
+MAX_SCANNED_PIXELS = 1 << 30
 MAX_SEGMENTS = 4096
 
 # Markers: ITU-T T.81, table B.1.
 _SOS, _APP0, _APP1, _ADOBE, _APP15, _COM = 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # DHT, JPG and DAC lie between the frame headers
+_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RSTn: no length, no content
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
 _ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+_FRAME_HEADER = struct.Struct(">B2xxHHB")  # marker, (length, precision,) height, width, components: T.81, B.2.2
 _EXIF = b"Exif\0\0"
 _PICTURE_LOST = ("Corrupt JPEG data", "Premature end")  # libjpeg's words, jerror.h
 
@@ -38,10 +41,12 @@ _PICTURE_LOST = ("Corrupt JPEG data", "Premature end")  # libjpeg's words, jerro
 class _Header:
     """What stands before the first scan."""
 
-    frame: int | None = None  # marker
-    components: int = 0
-    components_in_scan: int = 0
-    orientation: Orientation = UPRIGHT
+    frame: int  # marker
+    width: int
+    height: int
+    components: int
+    components_in_scan: int
+    orientation: Orientation
 
 
 def read_jpeg(body: bytes, max_pixels: int, resize: int) -> Picture | None:
@@ -59,18 +64,16 @@ def read_jpeg(body: bytes, max_pixels: int, resize: int) -> Picture | None:
 
     Raises:
         CorruptImage: truncated, or its data do not decode.
-        TooLarge: more than `max_pixels`, or more scans than any encoder writes.
+        TooLarge: more than `max_pixels`, or many more scans than encoders write.
     """
     header = _read_header(body)
-    _check_scans(header, body)
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(body)
-    except (ValueError, KeyError):
-        return None
-    _check_size(header, body, width, height, max_pixels)
+    _check(header, body, max_pixels)
+    width, height = header.width, header.height
     denominator = _denominator(width, height, resize)
     colorspace = "CMYK" if header.components == 4 else "RGB"
     try:
+        if simplejpeg.decode_jpeg_header(body)[:2] != (height, width):
+            raise CorruptImage("the JPEG says two things of its size")  # whichever was checked, it is not this one
         samples = simplejpeg.decode_jpeg(
             body,
             colorspace,
@@ -103,31 +106,24 @@ def without_metadata(body: bytes) -> bytes:
     return b"".join([*parts, body[end:]])
 
 
-def _check_scans(header: _Header, body: bytes) -> None:
-    """Refuse more scans than any encoder writes.
-
-    Raises:
-        TooLarge: more than `MAX_SCANS`.
-    """
-    if header.frame in _SEQUENTIAL and header.components_in_scan == header.components:
-        return  # the first scan has all there is
-    scans = body.count(bytes((0xFF, _SOS)))  # may be in a thumbnail too; never in coded data (T.81, B.1.1.5)
-    if scans > MAX_SCANS:
-        raise TooLarge(f"the JPEG has {scans} scans; at most {MAX_SCANS} are decoded")
-
-
-def _check_size(header: _Header, body: bytes, width: int, height: int, max_pixels: int) -> None:
+def _check(header: _Header, body: bytes, max_pixels: int) -> None:
     """Refuse what would cost more than a picture of its bytes can.
 
     Raises:
         CorruptImage: too few bytes for its pixels: with Huffman codes each block of 8 x 8 takes a bit at least.
-        TooLarge: more than `max_pixels`.
+        TooLarge: more than `max_pixels`, or too many scans of so many pixels.
     """
-    pixels = width * height
+    pixels = header.width * header.height
     if pixels > max_pixels:
-        raise TooLarge(f"the JPEG is {width} x {height} pixels; at most {max_pixels} are decoded")
+        size = f"{header.width} x {header.height}"
+        raise TooLarge(f"the JPEG is {size} pixels; at most {max_pixels} are decoded")
     if header.frame not in _ARITHMETIC and pixels > 64 * 8 * len(body):
         raise CorruptImage("the JPEG is truncated: it has too few bytes for its pixels")
+    if header.frame in _SEQUENTIAL and header.components_in_scan == header.components:
+        return  # the first scan has all there is
+    scans = body.count(bytes((0xFF, _SOS)))  # may be in a thumbnail too; never in coded data (T.81, B.1.1.5)
+    if scans * pixels > MAX_SCANNED_PIXELS:
+        raise TooLarge(f"the JPEG has {scans} scans of {pixels} pixels: more than are decoded")
 
 
 def _denominator(width: int, height: int, resize: int) -> int:
@@ -154,16 +150,23 @@ def _reader(samples: NDArray[np.uint8]) -> Callable[[int, int, int, int], bytes]
 
 
 def _read_header(body: bytes) -> _Header:
-    """Read the segments up to the first scan, as far as they can be understood."""
-    frame, components, in_scan, orientation = None, 0, 0, UPRIGHT
+    """Read the segments up to the first scan.
+
+    Raises:
+        CorruptImage: the frame's header or the first scan's is missing.
+    """
+    frame, in_scan, orientation = b"", 0, UPRIGHT
     for marker, start, end in _segments(body):
-        if marker in _FRAMES and end - start >= 10:
-            frame, components = marker, body[start + 9]
-        elif marker == _SOS and end - start >= 5:
-            in_scan = body[start + 4]
+        if marker in _FRAMES:
+            frame = body[start + 1 : end]
+        elif marker == _SOS:
+            in_scan = body[start + 4] if start + 4 < end else 0
         elif marker == _APP1 and orientation is UPRIGHT and body.startswith(_EXIF, start + 4):
             orientation = read_orientation(body[start + 4 : end])
-    return _Header(frame, components, in_scan, orientation)
+    if len(frame) < _FRAME_HEADER.size or not in_scan:
+        raise CorruptImage("the JPEG is truncated or corrupt: it has no picture")
+    kind, height, width, components = _FRAME_HEADER.unpack_from(frame)
+    return _Header(kind, width, height, components, in_scan, orientation)
 
 
 def _segments(body: bytes) -> Iterator[tuple[int, int, int]]:
@@ -179,6 +182,9 @@ def _segments(body: bytes) -> Iterator[tuple[int, int, int]]:
         marker = body[position + 1]
         if marker == 0xFF:  # a fill byte
             position += 1
+            continue
+        if marker in _BARE:
+            position += 2
             continue
         end = position + 2 + int.from_bytes(body[position + 2 : position + 4])
         yield marker, position, min(end, size)

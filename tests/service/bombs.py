@@ -112,11 +112,15 @@ def _jpegs() -> Iterator[tuple[str, bytes]]:
     frame = body.index(b"\xff\xc0") + 5
     for name, side in (("jpeg-largest", 65500), ("jpeg-truncated", 8000)):
         yield name, body[:frame] + struct.pack(">HH", side, side) + body[frame + 4 :]
+    # After a marker without a length, a frame that a reader who takes one to be there passes over for a small one.
+    large = body[:frame] + struct.pack(">HH", 65500, 65500) + body[frame + 4 :]
+    hidden = (b"\xff\xd0" + large[large.index(b"\xff\xc0") :]).ljust(2 + 0xFFC0, b"\0")
+    yield "jpeg-hidden-frame", body[:2] + hidden + body[2:]
     yield "jpeg-segments", body[:2] + b"\xff\xe5\0\2" * 500_000 + body[2:]
     yield "jpeg-fill", body[:2] + b"\xff" * 2_000_000 + body[2:]
-    progressive = encode(Image.new("L", (4000, 2800)), "JPEG", progressive=True)
+    progressive = encode(Image.new("L", (8000, 8000)), "JPEG", progressive=True)
     scan = progressive[progressive.rindex(b"\xff\xda") : -2]
-    many = progressive[:-2] + scan * 2000 + progressive[-2:]
+    many = progressive[:-2] + scan * 100 + progressive[-2:]
     yield "jpeg-scans", many
     # A sampling that libjpeg-turbo's simple interface does not know, so that Pillow would be asked.
     frame = many.index(b"\xff\xc2")

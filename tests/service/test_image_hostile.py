@@ -150,6 +150,7 @@ def test_more_pixels_than_the_limit_are_too_large(image_format: str) -> None:
 MUST_BE_TOO_LARGE = {
     *("png-10000", "png-largest", "webp-lossless", "webp-lossy", "webp-canvas", "tiff-10000", "tiff-tile"),
     *("gif-screen", "gif-frame", "bmp", "jpeg-largest", "jpeg-scans", "jpeg-scans-and-odd-sampling"),
+    "jpeg-hidden-frame",
 }
 
 
