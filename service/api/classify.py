@@ -7,9 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fastapi.routing import APIRoute
+from starlette.requests import Request  # at run time too: FastAPI resolves the handlers' annotations
 from starlette.responses import Response
 
 from service.api.body import EncodedImage, EncodedImages, read_image, read_images
+from service.api.disconnect import WhileConnected
 from service.api.problems import problem
 from service.api.schemas import Classification, Classifications, problem_responses
 from service.errors import ServiceError, Unprocessable
@@ -17,7 +19,6 @@ from service.errors import ServiceError, Unprocessable
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from starlette.requests import Request
 
     from service.api.body import File
     from service.lifecycle import Lifecycle
@@ -82,7 +83,8 @@ class _Endpoints:
         model = self._lifecycle.model
         top_k = _top_k(request, model)
         body = await read_image(request, self._max_body_bytes)
-        row, timing = await model.classify(body, deadline_s=deadline_s)
+        with WhileConnected(request.receive):
+            row, timing = await model.classify(body, deadline_s=deadline_s)
         names = model.predictions
         return _respond(f'{{"model": {names.model_json}, "predictions": {names.to_json(row, top_k)}}}', timing)
 
@@ -91,7 +93,8 @@ class _Endpoints:
         model = self._lifecycle.model
         top_k = _top_k(request, model)
         files = await read_images(request, self._max_body_bytes, self._max_images)
-        results, timing = await model.classify_many([file.body for file in files], deadline_s=deadline_s)
+        with WhileConnected(request.receive):
+            results, timing = await model.classify_many([file.body for file in files], deadline_s=deadline_s)
         items = [_result(model, *pair, top_k) for pair in zip(files, results, strict=True)]
         return _respond(f'{{"model": {model.predictions.model_json}, "results": [{", ".join(items)}]}}', timing)
 

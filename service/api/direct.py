@@ -8,12 +8,14 @@ document is complete.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from service.api.problems import respond_to
 from service.api.request_id import HEADER, name_request
+from service.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -52,6 +54,10 @@ class FrontDoor:
         request = Request(scope, receive)
         try:
             response = await endpoint(request)
+        except ClientDisconnect:
+            return  # nobody is left to answer, and nothing went wrong
+        except asyncio.CancelledError:  # the server stops, and has waited for this answer long enough
+            response = respond_to(request, Unavailable("the service has stopped", retry_after_s=1.0))
         except Exception as error:  # whatever it is, the client hears of it
             response = respond_to(request, error)
         response.raw_headers.append((HEADER, request_id))

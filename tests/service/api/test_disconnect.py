@@ -1,0 +1,149 @@
+"""A client that hangs up gives its place away, costs nobody anything, and is no error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+
+import httpx
+import pytest
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+
+from service.api.disconnect import PATIENCE_S, WhileConnected
+from tests.service.api.greys import grey, top
+from tests.service.apps import FakeEngine, Gate, eventually, served
+
+
+class Client:
+    """The receiving side of an ASGI channel whose client may hang up."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.asked = 0
+
+    async def receive(self) -> Message:
+        self.asked += 1
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+
+async def no_task_is_left() -> bool:
+    await asyncio.sleep(0)
+    return asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_a_hang_up_ends_what_is_awaited() -> None:
+    async def main() -> None:
+        client = Client()
+        asyncio.get_running_loop().call_later(PATIENCE_S * 2, client.gone.set)
+        with pytest.raises(ClientDisconnect), WhileConnected(client.receive):
+            await asyncio.sleep(30)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        assert await no_task_is_left()
+
+    asyncio.run(main())
+
+
+def test_who_is_answered_soon_is_not_even_watched() -> None:
+    async def main() -> None:
+        client = Client()
+        with WhileConnected(client.receive):
+            await asyncio.sleep(0)
+        await asyncio.sleep(PATIENCE_S * 2)
+        assert client.asked == 0
+
+    asyncio.run(main())
+
+
+def test_who_is_answered_later_is_watched_until_then() -> None:
+    async def main() -> None:
+        client = Client()
+        with WhileConnected(client.receive):
+            await asyncio.sleep(PATIENCE_S * 2)
+        assert client.asked == 1
+        assert await no_task_is_left()
+        client.gone.set()
+        await asyncio.sleep(0.01)  # too late to matter
+
+    asyncio.run(main())
+
+
+def test_a_failure_of_the_work_passes_through() -> None:
+    async def failing() -> None:
+        await asyncio.sleep(PATIENCE_S * 2)
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        with pytest.raises(ZeroDivisionError), WhileConnected(Client().receive):
+            await failing()
+        assert await no_task_is_left()
+
+    asyncio.run(main())
+
+
+def test_being_cancelled_by_somebody_else_stays_a_cancellation() -> None:
+    async def work(client: Client) -> None:
+        with WhileConnected(client.receive):
+            await asyncio.sleep(30)
+
+    async def main() -> None:
+        for also_gone in (False, True):
+            client = Client()
+            task = asyncio.create_task(work(client))
+            await asyncio.sleep(PATIENCE_S * 2)
+            if also_gone:
+                client.gone.set()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await no_task_is_left()
+
+    asyncio.run(main())
+
+
+# --- on a real socket ---
+
+
+def begin(url: str, body: bytes) -> socket.socket:
+    host, _, port = url.removeprefix("http://").partition(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.sendall(f"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    return connection
+
+
+def test_who_hangs_up_while_waiting_gives_the_place_to_somebody_who_is_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate = Gate()
+    engine = FakeEngine(gate)
+
+    def depth() -> int:
+        found: int = httpx.get(f"{url}/healthz").json()["queue_depth"]
+        return found
+
+    with caplog.at_level(logging.INFO), served(engine, queue_capacity=3, max_images_per_request=1) as url:
+        with begin(url, grey(0)):
+            assert eventually(lambda: engine.batches == [1])
+            waiting = [begin(url, grey(level)) for level in (1, 2, 3)]
+            assert eventually(lambda: depth() == 3)
+            assert httpx.post(f"{url}/classify", content=grey(4)).status_code == 429
+            for connection in waiting[:2]:
+                connection.close()
+            assert eventually(lambda: depth() == 1)
+            answers: list[int] = []
+            here = threading.Thread(
+                target=lambda: answers.append(top(httpx.post(f"{url}/classify", content=grey(5)).json()["predictions"]))
+            )
+            here.start()
+            assert eventually(lambda: depth() == 2)
+            gate.opened.set()
+            here.join(10)
+        waiting[2].close()
+    assert answers == [5]
+    assert sum(engine.batches) == 3  # those who had left never reached the engine
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
