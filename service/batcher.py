@@ -259,7 +259,7 @@ class Batcher:
         try:
             rows = _checked(await self._lanes.run(images, wide=lanes > 1), len(images))
         except (Exception, asyncio.CancelledError) as error:
-            logger.exception("a batch of %d failed", len(images))
+            logger.error("a batch of %d failed", len(images), exc_info=isinstance(error, Exception))
             self._fail_all(batch, error)  # before the next batch is formed, which would take the rest of their images
         seconds = self._clock() - started_s
         self._busy_lanes -= lanes

@@ -15,6 +15,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from service.errors import StartError
+
 METADATA_KEY = "resnet.contract"
 INPUT_NAME = "image"  # uint8 (N, crop, crop, 3), RGB
 OUTPUT_NAME = "probabilities"  # float32 (N, number of labels)
@@ -23,7 +25,7 @@ UNTRAINED = "untrained"  # the weights' name when the network was never trained
 Precision = Literal["fp32", "fp16", "int8"]
 
 
-class ContractError(ValueError):
+class ContractError(StartError, ValueError):
     """The artefact carries no contract, or one that cannot be honoured."""
 
 

@@ -14,12 +14,16 @@
     └── DeadlineExceeded             504  passed, or cannot be met
 
 Domain code raises these and knows nothing of HTTP; only the handler in `service.api.problems` turns them
-into RFC 9457 bodies.
+into RFC 9457 bodies. `StartError` stands apart: it is for whoever starts the service, before there are callers.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
+
+
+class StartError(Exception):
+    """The service cannot start as it was asked to; the message says why, to whoever starts it."""
 
 
 class ServiceError(Exception):

@@ -8,7 +8,7 @@ import time
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from service.errors import Unavailable
+from service.errors import StartError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from service.model import Model
 
 logger = logging.getLogger(__name__)
+
+# How long the engine may take to end when nobody waits for its answer any more; one that hangs is left behind.
+_LAST_RUN_S = 5.0
 
 
 class Phase(StrEnum):
@@ -70,16 +73,24 @@ class Lifecycle:
         return self._model
 
     async def stop(self) -> None:
-        """Answer what is in flight, then let go of the model."""
+        """Answer what is in line, then let go of the model. Requests have ended by then, or were cancelled."""
         self.phase = Phase.DRAINING
         if self._loading is not None:
             await self._loading
         if self._model is not None:
-            await self._model.close()
+            try:
+                async with asyncio.timeout(_LAST_RUN_S):
+                    await self._model.close()
+            except TimeoutError:
+                logger.warning("the engine is still at work, for nobody: not waited for")
 
     async def _load(self) -> None:
         try:
             self._model = await asyncio.to_thread(self._build)
+        except StartError as error:
+            logger.error("the model cannot be served: %s", error)
+            self.phase = Phase.FAILED
+            return
         except Exception:  # whatever it is, nothing can be served
             logger.exception("the model could not be loaded")
             self.phase = Phase.FAILED

@@ -21,6 +21,11 @@ class OneWriteProtocol(HttpToolsProtocol):
         """Put a transport between that joins what belongs together."""
         super().connection_made(_JoiningTransport(transport))  # type: ignore[arg-type]
 
+    def on_response_complete(self) -> None:
+        """Let go of the head of an answer that has no body, such as HEAD's."""
+        self.transport.write(b"")
+        super().on_response_complete()
+
 
 class _JoiningTransport:
     """Holds an answer's head back until the first of its body comes, which ASGI says it must."""
@@ -32,15 +37,15 @@ class _JoiningTransport:
     def write(self, data: bytes) -> None:
         if self._head:
             data, self._head = self._head + data, b""
+        elif not data:
+            return
         elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):  # 1xx: no body follows
             self._head = data
             return
         self._transport.write(data)
 
     def close(self) -> None:
-        # An answer without a body, or one that its application broke off.
-        if self._head:
-            self.write(b"")
+        self.write(b"")  # an answer that its application broke off
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:

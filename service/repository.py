@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.errors import StartError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "model.onnx"
 
 
-class RepositoryError(ValueError):
+class RepositoryError(StartError, ValueError):
     """The repository does not hold what was asked for; the message says what it holds."""
 
 

@@ -72,13 +72,23 @@ class Workers:
         A cancelled call that no thread has taken yet is never made. One that is being made is waited for, so that
         whatever the function writes to is left alone when this returns.
         """
-        return await self._run(self._normal, function, args, kwargs)
+        call = self._submit(self._normal, function, args, kwargs)
+        try:
+            result: T = await call.future
+        except asyncio.CancelledError:
+            await self._leave(call)
+            raise
+        return result
 
     async def run_first(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do as `run` does, before every call that `run` has queued."""
-        return await self._run(self._urgent, function, args, kwargs)
+        """Do as `run` does, before every call that `run` has queued.
 
-    async def _run(self, queue: deque[_Call], function: Callable[..., T], args: Any, kwargs: Any) -> T:
+        When cancelled it waits for nothing: that is a loop that closes, which a call that hangs must not prevent.
+        """
+        result: T = await self._submit(self._urgent, function, args, kwargs).future
+        return result
+
+    def _submit(self, queue: deque[_Call], function: Callable[..., Any], args: Any, kwargs: Any) -> _Call:
         loop = asyncio.get_running_loop()
         if not self._started:
             self._start(loop)
@@ -86,12 +96,7 @@ class Workers:
         self._outstanding += 1
         queue.append(call)
         self._due.put(True)
-        try:
-            result: T = await call.future
-        except asyncio.CancelledError:
-            await self._leave(call)
-            raise
-        return result
+        return call
 
     def close(self) -> None:
         """Let the threads end once they have made the calls that wait."""

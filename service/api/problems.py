@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.api.request_id import HEADER, name_request
-from service.errors import ServiceError, Unprocessable
+from service.errors import EngineFailed, ServiceError, Unprocessable
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_SEE_LOG = "; the log has the cause under this id"
 
 
 def problem(status: int, title: str, detail: str, request_id: str | None = None) -> dict[str, Any]:
@@ -42,11 +43,14 @@ def install(app: FastAPI) -> None:
 def respond_to(request: Request, error: Exception) -> Response:
     """Return the response that tells a client of `error`."""
     if isinstance(error, ServiceError):
-        headers = {}
+        detail, headers = error.detail, {}
+        if error.status == EngineFailed.status:
+            logger.error("request %s: %s: %r", request.scope.get("request_id"), detail, error.__cause__)
+            detail += _SEE_LOG
         if error.retry_after_s is not None:
             # RFC 9110, 10.2.3: whole seconds. Rounded up, so that who obeys does not come too early.
             headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-        return _response(request, error.status, error.title, error.detail, headers)
+        return _response(request, error.status, error.title, detail, headers)
     if isinstance(error, HTTPException):
         title = HTTPStatus(error.status_code).phrase
         return _response(request, error.status_code, title, str(error.detail), dict(error.headers or {}))
@@ -54,7 +58,7 @@ def respond_to(request: Request, error: Exception) -> Response:
         detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
         return _response(request, Unprocessable.status, Unprocessable.title, detail)
     logger.error("unexpected failure, request %s", request.scope.get("request_id"), exc_info=error)
-    return _response(request, 500, ServiceError.title, "the log has the cause under this id")
+    return _response(request, 500, ServiceError.title, "unexpected failure" + _SEE_LOG)
 
 
 def _outside_middleware(request: Request, error: Exception) -> Response:

@@ -6,6 +6,18 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from service.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    EngineFailed,
+    QueueFull,
+    ServiceError,
+    TooLarge,
+    Unavailable,
+    Unprocessable,
+    UnsupportedImage,
+)
+
 Json = dict[str, JsonValue]
 
 _MODEL: Json = {"name": "resnet50", "version": "1", "precision": "fp32", "weights": "IMAGENET1K_V2"}
@@ -87,15 +99,36 @@ class Health(BaseModel):
     queue_depth: int = Field(description="Images that are waiting, or being decoded in order to wait.")
 
 
-_PROBLEMS = {
-    400: "Empty body, malformed multipart or JSON.",
-    413: "The body, or the image once decoded, is over the limit.",
-    415: "Not an image, or a format that is not allowed.",
-    422: "An image, but truncated or corrupt; or a parameter out of range.",
-    429: "The queue is full; `Retry-After` says when to try again.",
-    500: "Inference failed; the log has the cause under the request's id.",
-    503: "Starting, draining, or the engine is being replaced.",
-    504: "The deadline passed, or cannot be met.",
+# By status: the error, what it means, and an example of its detail.
+_PROBLEMS: dict[int, tuple[type[ServiceError], str, str]] = {
+    400: (BadRequest, "Empty body, malformed multipart or JSON.", "the body is empty: send an image"),
+    413: (
+        TooLarge,
+        "The body, or the image once decoded, is over the limit.",
+        "the body has 31457280 bytes, the limit is 20971520",
+    ),
+    415: (UnsupportedImage, "Not an image, or a format that is not allowed.", "not an image of an allowed format"),
+    422: (
+        Unprocessable,
+        "An image, but truncated or corrupt; or a parameter out of range.",
+        "top_k must be a whole number from 1 to 1000",
+    ),
+    429: (
+        QueueFull,
+        "The queue is full; `Retry-After` says when to try again.",
+        "512 of 512 places in the queue are taken",
+    ),
+    500: (
+        EngineFailed,
+        "Inference failed; the log has the cause under the request's id.",
+        "inference failed; the log has the cause under this id",
+    ),
+    503: (Unavailable, "Starting, draining, or the engine is being replaced.", "the service is starting"),
+    504: (
+        DeadlineExceeded,
+        "The deadline passed, or cannot be met.",
+        "the deadline passed before the answer was there",
+    ),
 }
 
 
@@ -104,9 +137,16 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     retry = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}}
     return {
         status: {
-            "description": _PROBLEMS[status],
-            "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+            "description": _PROBLEMS[status][1],
+            "content": {
+                "application/problem+json": {"schema": Problem.model_json_schema(), "example": _example(status)}
+            },
             **({"headers": retry} if status in (429, 503) else {}),
         }
         for status in statuses
     }
+
+
+def _example(status: int) -> Json:
+    kind, _, detail = _PROBLEMS[status]
+    return {"title": kind.title, "status": status, "detail": detail, "request_id": "0af7651916cd43dd8448eb211c80319c"}
