@@ -6,10 +6,10 @@ A field `max_batch_size` is the flag `--max-batch-size` and the environment vari
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     intra_op_num_threads: int = Field(
         0, ge=0, description="Threads per run on the CPU; 0 for the fastest arrangement of the cores at hand."
     )
+    devices: Annotated[tuple[NonNegativeInt, ...], NoDecode] = Field(
+        (0,), description="CUDA devices, such as 0,1: with --frontends, one engine process for each."
+    )
+    frontends: int = Field(
+        0, ge=0, le=256, description="Processes for HTTP and decoding, beside the engine's; 0 for all in one process."
+    )
     decode_threads: int = Field(0, ge=0, description="Threads that decode images; 0 for one a core at hand.")
 
     # Batching
@@ -78,6 +84,19 @@ class Settings(BaseSettings):
     shutdown_timeout_s: float = Field(
         30.0, gt=0, description="How long requests in flight may take to finish after SIGTERM."
     )
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _several_devices_need_frontends(self) -> Settings:
+        if not self.devices:
+            raise ValueError("devices: name one at least")
+        if len(self.devices) > 1 and not self.frontends:
+            raise ValueError(f"{len(self.devices)} devices need an engine process each: give --frontends as well")
+        return self
 
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> Settings:

@@ -1,0 +1,19 @@
+"""Several processes: N frontends that speak HTTP and decode, one engine process per device, one supervisor.
+
+clients ──▶ frontend 0 ─┐  slot numbers over ZeroMQ (ipc)      ┌─▶ batcher ─▶ ORT session (device 0)
+        ──▶ frontend 1 ─┼──────────────────────────────────────┤
+        ──▶ frontend … ─┘  pixels in one shared-memory arena   └─▶ batcher ─▶ ORT session (device 1)
+
+supervisor ── starts, watches, replaces and stops them all; its end of a pipe to each is their lifeline
+
+supervisor.py      the parent: when to start, replace and stop what; owns the port, the arena, the sockets' folder
+child.py           one process as its parent sees it
+control.py         what parent and child tell each other
+arena.py           the shared memory: slots of pixels and results, and the board of who has how many
+messages.py        what frontends and engines tell each other, byte by byte
+channel.py         a ZeroMQ socket on an asyncio event loop
+frontend.py        a frontend's process: the HTTP server
+client.py          a frontend's side of the line: `service.backend.Backend` without an engine
+engine_process.py  an engine's process: load, warm up, serve until told to stop
+desk.py            an engine's side of the line: submissions in, outcomes out, one batcher in between
+"""

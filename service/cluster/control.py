@@ -1,0 +1,134 @@
+"""What the supervisor and its children tell each other, over one pipe per child.
+
+    engine ─▶ supervisor     Loaded, Serving
+    frontend ─▶ supervisor   Ready
+    supervisor ─▶ engine     Opened, FrontendGone, Stop
+    supervisor ─▶ frontend   Opened, EngineUp, EngineDown, Stop
+
+The pipe is a lifeline too: when the supervisor is gone, however it went, its end closes and the child knows.
+Nothing per request passes here, so plain pickled objects will do: both ends are ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.cluster.arena import Layout
+from service.contract import Contract
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What is served: the same from every engine."""
+
+    contract: Contract
+    version: int
+    provider: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An engine has its sessions; now it warms up. `lanes` are the runs that it may have going on at once."""
+
+    promise: Promise
+    lanes: int
+
+
+@dataclass(frozen=True)
+class Serving:
+    """An engine is warm and listens."""
+
+    address: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A frontend answers."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The arena is there."""
+
+    promise: Promise
+    layout: Layout
+    arena: str
+
+
+@dataclass(frozen=True)
+class EngineUp:
+    """An engine takes submissions at `address`, which no other process of its place ever had."""
+
+    engine: int
+    address: str
+
+
+@dataclass(frozen=True)
+class EngineDown:
+    """An engine's process has ended: it answers no more, and reads and writes no slot."""
+
+    engine: int
+
+
+@dataclass(frozen=True)
+class FrontendGone:
+    """A frontend's process has ended: nobody waits for its answers."""
+
+    frontend: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Finish what is in flight and end."""
+
+
+Message = Loaded | Serving | Ready | Opened | EngineUp | EngineDown | FrontendGone | Stop
+
+
+class Control:
+    """One end of the pipe."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._loop: asyncio.AbstractEventLoop | None = None  # while it is listened to
+
+    def send(self, message: Message) -> None:
+        """Tell the other side, if it still lives; whoever watches it knows otherwise."""
+        with contextlib.suppress(OSError):
+            self._connection.send(message)
+
+    def listen(self, received: Callable[[Message], None], closed: Callable[[], None]) -> None:
+        """From now on call `received` with each message on the running event loop, and `closed` at the end."""
+
+        def readable() -> None:
+            try:
+                message: Message = self._connection.recv()
+            except (EOFError, OSError):
+                self._stop_listening()
+                closed()
+            else:
+                received(message)  # one a turn: the descriptor stays readable while there are more
+
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._connection.fileno(), readable)
+        # libuv makes what it watches non-blocking, and a `Connection` reads long messages in several pieces.
+        os.set_blocking(self._connection.fileno(), True)
+
+    def close(self) -> None:
+        """Let go of this end."""
+        self._stop_listening()
+        self._connection.close()
+
+    def _stop_listening(self) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._connection.fileno())
+            self._loop = None

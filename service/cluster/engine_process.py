@@ -1,0 +1,118 @@
+"""An engine's process: load the artefact on one device, warm up, serve every frontend until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from typing import TYPE_CHECKING, NoReturn
+
+import uvloop
+
+from service import local
+from service.cluster.arena import Arena
+from service.cluster.channel import Channel, bound
+from service.cluster.control import Control, FrontendGone, Loaded, Message, Opened, Promise, Serving, Stop
+from service.cluster.desk import Desk, WatchedLanes
+from service.errors import StartError
+from service.lanes import EngineLanes
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+    from service.batcher import Batcher
+    from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def run(settings: Settings, folder: Path, index: int, generation: int, connection: Connection) -> None:
+    """Be an engine process; never returns. The exit code is 1 if it could not serve.
+
+    Args:
+        settings: Of the whole service.
+        folder: Where its socket goes.
+        index: Which of the engines.
+        generation: The how-manyth process in this one's place.
+        connection: This side of the pipe to the supervisor.
+    """
+    if settings.provider == "cpu":
+        _keep_to_its_cores(index, len(settings.devices))
+    address = f"ipc://{folder}/engine-{index}-{generation}"
+    uvloop.run(_Process(settings, folder, index, address, Control(connection)).run())
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once: the sessions' own teardown may wait for a load or a run, or crash in a driver."""
+    logging.shutdown()
+    os._exit(code)
+
+
+class _Process:
+    def __init__(self, settings: Settings, folder: Path, index: int, address: str, control: Control) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._index = index
+        self._address = address
+        self._control = control
+        self._desk: Desk | None = None
+
+    async def run(self) -> NoReturn:
+        """Serve until told to stop."""
+        self._opened: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
+        self._control.listen(self._received, self._orphaned)
+        try:
+            await self._serve()
+        except StartError as error:
+            logger.error("the engine cannot start: %s", error)
+        except Exception:  # whatever it is, the supervisor starts another
+            logger.exception("the engine cannot start")
+        _leave(1)
+
+    async def _serve(self) -> None:
+        device = self._settings.devices[self._index]
+        engine, version = await asyncio.to_thread(local.load, self._settings, device)
+        self._control.send(Loaded(Promise(engine.contract, version, engine.provider), engine.lanes))
+        lanes = WatchedLanes(EngineLanes(engine))
+        batcher = await asyncio.to_thread(local.warmed, engine, self._settings, lanes)
+        opened = await self._opened
+        self._listen(batcher, lanes, Arena.attach(opened.layout, opened.arena))
+        self._control.send(Serving(self._address))
+        await asyncio.Event().wait()  # the rest is called by the loop, until told to stop
+
+    def _listen(self, batcher: Batcher, lanes: WatchedLanes, arena: Arena) -> None:
+        def changed() -> None:
+            # As if nobody waited: who reads the board adds those who do.
+            run_s = batcher.expected_wait_s(-batcher.depth)
+            image_s = batcher.expected_wait_s(1 - batcher.depth) - run_s
+            arena.board.set_costs(self._index, run_s, image_s)
+            arena.board.set_running(self._index, lanes.images)
+            desk.runs_changed()
+
+        frontends = Channel(bound(self._address), lambda frames: desk.received(frames))
+        self._desk = desk = Desk(batcher, lanes, arena, frontends.send)
+        lanes.on_change = changed
+
+    def _received(self, message: Message) -> None:
+        match message:
+            case Opened():
+                self._opened.set_result(message)
+            case FrontendGone() if self._desk is not None:
+                self._desk.forget(message.frontend, message.generation)
+            case Stop():
+                _leave(0)  # engines stop last: nobody is left to answer
+            case _:
+                pass
+
+    def _orphaned(self) -> None:
+        logger.error("the supervisor is gone")
+        shutil.rmtree(self._folder, ignore_errors=True)  # its to remove; the resource tracker unlinks the arena
+        _leave(1)
+
+
+def _keep_to_its_cores(index: int, engines: int) -> None:
+    """Divide the cores among engines that compute on them; where there are too few, they are shared."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[index::engines] or cores)

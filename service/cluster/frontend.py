@@ -1,0 +1,132 @@
+"""A frontend's process: the HTTP server of the one-process shape, with its engines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import sys
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from service.app import create_app
+from service.cluster.arena import Arena
+from service.cluster.client import Client
+from service.cluster.control import Control, EngineDown, EngineUp, Message, Opened, Ready, Stop
+from service.cluster.messages import Sender
+from service.model import Model
+from service.server import Server
+from service.threads import available_cores
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+    from fastapi import FastAPI
+    from starlette.types import Lifespan
+
+    from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    settings: Settings, folder: Path, listener: socket.socket, index: int, generation: int, connection: Connection
+) -> None:
+    """Be a frontend process until told to stop. The exit code is 1 if it never came to answer.
+
+    Args:
+        settings: Of the whole service.
+        folder: Where the sockets are, the supervisor's to remove.
+        listener: The listening socket that all frontends share.
+        index: Which of the frontends.
+        generation: The how-manyth process in this one's place.
+        connection: This side of the pipe to the supervisor.
+    """
+    if not settings.decode_threads:  # the cores are for all frontends
+        share = math.ceil(available_cores() / settings.frontends)
+        settings = settings.model_copy(update={"decode_threads": share})
+    sys.exit(Frontend(settings, folder, Sender(index, generation), Control(connection)).run_with(listener))
+
+
+class Frontend(Server):
+    """A server whose model is ready once the supervisor has named an engine."""
+
+    def __init__(self, settings: Settings, folder: Path, sender: Sender, control: Control) -> None:
+        app = create_app(settings, build=self._build)
+        super().__init__(settings, app)
+        if sender.generation:
+            app.router.lifespan_context = self._loaded_first(app.router.lifespan_context)
+        self._settings = settings
+        self._sender = sender
+        self._folder = folder
+        self._control = control
+        self._opened: Opened | None = None
+        self._client: Client | None = None
+        self._connected: Future[None] = Future()  # once there is an engine
+
+    def run_with(self, listener: socket.socket) -> int:
+        """Serve what comes to `listener`; return the exit code."""
+        self.run(sockets=[listener])
+        return 0 if self.started else 1
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to hear the supervisor, and to serve."""
+        self._control.listen(self._received, self._orphaned)
+        await super().startup(sockets)
+
+    def _loaded_first(self, lifespan: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
+        # A successor takes connections only when it can answer: until then the other frontends do.
+        @asynccontextmanager
+        async def loaded_first(app: FastAPI) -> AsyncIterator[None]:
+            async with lifespan(app):
+                await self._lifecycle.loaded()
+                yield
+
+        return loaded_first
+
+    async def _announce(self) -> None:
+        if await self._lifecycle.loaded() is not None:
+            self._control.send(Ready())
+
+    def _build(self) -> Model:
+        self._connected.result()
+        assert self._opened is not None  # noqa: S101 - an engine is up only then
+        assert self._client is not None  # noqa: S101
+        promise = self._opened.promise
+        return Model(promise.contract, promise.version, promise.provider, self._client, self._settings)
+
+    def _received(self, message: Message) -> None:
+        match message:
+            case Opened():
+                arena = Arena.attach(message.layout, message.arena)
+                self._opened = message
+                self._client = Client(arena, self._sender, self._settings.queue_capacity)
+            case EngineUp() if self._client is not None:
+                self._client.connect(message.engine, message.address)
+                if not self._connected.done():
+                    self._connected.set_result(None)
+            case EngineDown() if self._client is not None:
+                self._client.disconnect(message.engine)
+            case Stop():
+                self._stop()
+            case _:
+                pass
+
+    def _stop(self) -> None:
+        if not self._connected.done():  # nothing is in flight, and a thread waits for what will not come
+            logging.shutdown()
+            os._exit(0)
+        self.should_exit = True
+
+    def _orphaned(self) -> None:
+        logger.error("the supervisor is gone")
+        shutil.rmtree(self._folder, ignore_errors=True)  # its to remove; the resource tracker unlinks the arena
+        if self._client is not None:
+            for engine in range(len(self._settings.devices)):  # they end too
+                self._client.disconnect(engine)
+        self._stop()

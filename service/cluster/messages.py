@@ -1,0 +1,126 @@
+"""What frontends and engines tell each other, byte by byte. Pixels and probabilities never travel: slots do.
+
+    frontend ─▶ engine   b"S" submission*      images that wait in these slots, please
+                         b"C" cancellation*    nobody wants this answer any more
+    engine ─▶ frontend   outcome*              the rows are in the slots, or why not; the slots are yours again
+
+Many submissions made in one turn of the event loop are one message, and so are the outcomes of one batch.
+Integers and floats are little-endian, without padding.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from service.errors import DeadlineExceeded, EngineFailed, QueueFull, ServiceError, Unavailable, Unprocessable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUBMIT, CANCEL = b"S", b"C"
+
+_SUBMISSION = struct.Struct("<QdBH")  # number, deadline_s, priority, images; then one uint32 slot per image
+_CANCELLATION = struct.Struct("<Q")  # number
+_OUTCOME = struct.Struct("<QBfffH")  # number, status, retry_after_s, queue_s, inference_s, bytes of detail; detail
+_SENDER = struct.Struct("<cHI")  # "F", frontend, generation
+
+# A status is a place in this list; 0 is success. Only these can come out of a batcher.
+_ERRORS: tuple[type[ServiceError] | None, ...] = (
+    None,
+    EngineFailed,
+    DeadlineExceeded,
+    QueueFull,
+    Unavailable,
+    Unprocessable,
+)
+_STATUS = {error: status for status, error in enumerate(_ERRORS)}
+
+
+class Sender(NamedTuple):
+    """Which frontend, and the how-manyth process in its place: a dead one is never taken for its successor."""
+
+    frontend: int
+    generation: int
+
+    def to_bytes(self) -> bytes:
+        """Return the ZeroMQ routing id; it may not begin with a zero byte (zmq_setsockopt, ZMQ_ROUTING_ID)."""
+        return _SENDER.pack(b"F", *self)
+
+    @classmethod
+    def from_bytes(cls, identity: bytes) -> Sender:
+        """Read a routing id."""
+        return cls(*_SENDER.unpack(identity)[1:])
+
+
+class Submission(NamedTuple):
+    """Images of one caller, decoded, in `slots`; `deadline_s` on `time.monotonic`, one clock for all processes."""
+
+    number: int
+    deadline_s: float
+    priority: int
+    slots: tuple[int, ...]
+
+
+class Outcome(NamedTuple):
+    """What became of a submission. It also gives the slots back: the engine reads them no longer."""
+
+    number: int
+    error: ServiceError | None
+    queue_s: float = 0.0
+    inference_s: float = 0.0
+
+
+def pack_submission(submission: Submission) -> bytes:
+    """Return the bytes of one submission."""
+    number, deadline_s, priority, slots = submission
+    return _SUBMISSION.pack(number, deadline_s, priority, len(slots)) + struct.pack(f"<{len(slots)}I", *slots)
+
+
+def unpack_submissions(message: bytes) -> Iterator[Submission]:
+    """Yield the submissions of a message that began with `SUBMIT`."""
+    at = len(SUBMIT)
+    while at < len(message):
+        number, deadline_s, priority, images = _SUBMISSION.unpack_from(message, at)
+        at += _SUBMISSION.size
+        slots = struct.unpack_from(f"<{images}I", message, at)
+        at += 4 * images
+        yield Submission(number, deadline_s, priority, slots)
+
+
+def pack_cancellation(number: int) -> bytes:
+    """Return the bytes of one cancellation."""
+    return _CANCELLATION.pack(number)
+
+
+def unpack_cancellations(message: bytes) -> Iterator[int]:
+    """Yield the numbers in a message that began with `CANCEL`."""
+    for (number,) in _CANCELLATION.iter_unpack(message[len(CANCEL) :]):
+        yield number
+
+
+def pack_outcome(outcome: Outcome) -> bytes:
+    """Return the bytes of one outcome; an error of a class that is not listed travels as `EngineFailed`."""
+    number, error, queue_s, inference_s = outcome
+    if error is None:
+        return _OUTCOME.pack(number, 0, math.nan, queue_s, inference_s, 0)
+    status = _STATUS.get(type(error), _STATUS[EngineFailed])
+    retry_after_s = math.nan if error.retry_after_s is None else error.retry_after_s
+    detail = error.detail.encode()
+    return _OUTCOME.pack(number, status, retry_after_s, 0.0, 0.0, len(detail)) + detail
+
+
+def unpack_outcomes(message: bytes) -> Iterator[Outcome]:
+    """Yield the outcomes of a message from an engine."""
+    at = 0
+    while at < len(message):
+        number, status, retry_after_s, queue_s, inference_s, length = _OUTCOME.unpack_from(message, at)
+        at += _OUTCOME.size
+        error = _ERRORS[status]
+        if error is None:
+            yield Outcome(number, None, queue_s, inference_s)
+            continue
+        detail = message[at : at + length].decode()
+        at += length
+        yield Outcome(number, error(detail, retry_after_s=None if math.isnan(retry_after_s) else retry_after_s))

@@ -1,0 +1,204 @@
+"""The parent of all processes: starts them, watches them, replaces the dead, stops them in order.
+
+start   engines and frontends side by side; the first engine that has loaded says how large a slot must be
+death   of an engine: frontends answer 503 at once, until its successor serves
+        of a frontend: engines drop its jobs; the others go on taking connections from the shared socket
+stop    frontends finish what is in flight, then engines, then the arena and the sockets' folder go
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from functools import partial
+from typing import TYPE_CHECKING
+
+from service.cluster.arena import Arena, ArenaError, Layout
+from service.cluster.control import EngineDown, EngineUp, FrontendGone, Loaded, Opened, Ready, Serving, Stop
+from service.cluster.post import Post
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from service.cluster.control import Message
+    from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_FALSE_STARTS = 5  # deaths of one process before it was ready, in a row, after which the service gives up
+_GRACE_S = 5.0  # beyond what the processes allow themselves, before they are killed
+
+
+class Supervisor:
+    """Runs the service until told to stop.
+
+    Args:
+        settings: Of the service; the model named with its version, so that every process serves the same.
+        folder: Private, for the sockets.
+        listener: The listening socket that all frontends share.
+        announce: Called once, with what is served, when the first frontend answers.
+    """
+
+    def __init__(
+        self, settings: Settings, folder: Path, listener: socket.socket, announce: Callable[[Opened], None]
+    ) -> None:
+        engine, frontend = "service.cluster.engine_process", "service.cluster.frontend"
+        self._engines = [
+            Post(f"engine-{index}", engine, settings, (folder, index)) for index in range(len(settings.devices))
+        ]
+        self._frontends = [
+            Post(f"frontend-{index}", frontend, settings, (folder, listener, index))
+            for index in range(settings.frontends)
+        ]
+        self._settings = settings
+        self._listener = listener
+        self._announce: Callable[[Opened], None] | None = announce
+        self._arena: Arena | None = None
+        self._opened: Opened | None = None
+        self._addresses: dict[int, str] = {}  # of the engines that serve
+        self._stopping = asyncio.Event()
+        self._failure: str | None = None
+
+    async def run(self) -> int:
+        """Start everything and keep it running; return the exit code: 0 when it was told to stop, else 1."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop)
+        keepers = [asyncio.create_task(self._keep_engine(*each)) for each in enumerate(self._engines)]
+        keepers += [asyncio.create_task(self._keep_frontend(*each)) for each in enumerate(self._frontends)]
+        for keeper in keepers:
+            keeper.add_done_callback(self._keeper_ended)
+        try:
+            await self._stopping.wait()
+            self._listener.close()  # the frontends' own copies keep the port open until they close them
+            await _stop(self._frontends, self._settings.shutdown_timeout_s + _GRACE_S)
+            await _stop(self._engines, _GRACE_S)
+        finally:
+            self._stopping.set()
+            self._kill_all()
+            await asyncio.gather(*keepers, return_exceptions=True)
+            if self._arena is not None:
+                self._arena.unlink()
+        if self._failure is not None:
+            logger.error("stopped: %s", self._failure)
+        return 0 if self._failure is None else 1
+
+    def _told_to_stop(self) -> None:
+        if self._stopping.is_set():
+            self._give_up("told to stop a second time")
+            self._kill_all()
+        self._stopping.set()
+
+    def _kill_all(self) -> None:
+        for post in (*self._frontends, *self._engines):
+            post.kill()
+
+    def _give_up(self, why: str) -> None:
+        self._failure = self._failure or why
+        self._stopping.set()
+
+    def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
+        if not keeper.cancelled() and (error := keeper.exception()) is not None:
+            self._give_up(f"a process could not be started: {error}")
+
+    async def _keep_engine(self, index: int, post: Post) -> None:
+        while not self._stopping.is_set():
+            post.start(partial(self._heard_engine, index))
+            if self._opened is not None:
+                post.send(self._opened)
+            await post.ended()
+            self._addresses.pop(index, None)
+            self._tell(self._frontends, EngineDown(index))
+            if self._arena is not None:
+                self._arena.board.set_running(index, 0)
+            await self._mourn(post)
+
+    async def _keep_frontend(self, index: int, post: Post) -> None:
+        while not self._stopping.is_set():
+            post.start(partial(self._heard_frontend, post))
+            if self._opened is not None:
+                post.send(self._opened)
+            for engine, address in self._addresses.items():
+                post.send(EngineUp(engine, address))
+            await post.ended()
+            self._tell(self._engines, FrontendGone(index, post.generation))
+            if self._arena is not None:
+                self._arena.board.forget_frontend(index)
+            await self._mourn(post)
+
+    async def _mourn(self, post: Post) -> None:
+        """Say that a process died, and wait a while if that happens too often."""
+        if self._stopping.is_set():
+            return
+        logger.error("%s; starting another", post.obituary)
+        if post.false_starts >= _FALSE_STARTS:
+            self._give_up(f"{post.name} died {post.false_starts} times before it was ready")
+        elif post.gave_up and self._announce is not None:  # nothing ever worked: it will not by itself
+            self._give_up(f"{post.name} cannot start; its own message is above")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), post.pause_s())
+
+    def _heard_engine(self, index: int, message: Message) -> None:
+        if isinstance(message, Loaded):
+            self._open(message)
+        elif isinstance(message, Serving):
+            self._engines[index].ready()
+            self._addresses[index] = message.address
+            self._tell(self._frontends, EngineUp(index, message.address))
+
+    def _open(self, loaded: Loaded) -> None:
+        """Make the arena when the first engine has loaded; later ones must promise what that one did."""
+        if self._opened is not None:
+            if loaded.promise != self._opened.promise:
+                self._give_up("an engine loaded another artefact than the first one: the file was replaced")
+            return
+        layout = _layout(self._settings, loaded)
+        try:
+            self._arena = Arena.create(layout)
+        except ArenaError as error:
+            self._give_up(str(error))
+            return
+        logger.info("arena of %d slots, %.0f MiB", layout.slots, layout.bytes / 2**20)
+        self._opened = Opened(loaded.promise, layout, self._arena.name)
+        self._tell((*self._engines, *self._frontends), self._opened)
+
+    def _heard_frontend(self, post: Post, message: Message) -> None:
+        if isinstance(message, Ready):
+            post.ready()
+            if self._announce is not None and self._opened is not None:
+                self._announce(self._opened)
+                self._announce = None
+
+    def _tell(self, posts: Iterable[Post], message: Message) -> None:
+        for post in posts:
+            post.send(message)
+
+
+def _layout(settings: Settings, loaded: Loaded) -> Layout:
+    # One frontend may get all the connections, so each has slots for all that may wait, decode or run at once in the
+    # whole service: it never refuses for want of slots what the queue has room for, and nobody shares a free list.
+    in_runs = len(settings.devices) * loaded.lanes * settings.max_batch_size
+    contract = loaded.promise.contract
+    return Layout(
+        crop=contract.preprocessing.crop,
+        classes=len(contract.labels),
+        frontends=settings.frontends,
+        engines=len(settings.devices),
+        slots_each=settings.queue_capacity + in_runs,
+    )
+
+
+async def _stop(posts: list[Post], within_s: float) -> None:
+    for post in posts:
+        post.send(Stop())
+    ended = asyncio.gather(*(post.ended() for post in posts))
+    try:
+        await asyncio.wait_for(ended, within_s)
+    except TimeoutError:
+        logger.warning("killing what has not ended after %.0f s", within_s)
+        for post in posts:
+            post.kill()
