@@ -22,8 +22,8 @@ def photos(shared: Path) -> list[bytes]:
     return bodies
 
 
-# 256 and 232 are torchvision's, 288 and 235 have many sizes whose exact sums lie halfway between two levels.
-@pytest.mark.parametrize("resize", [256, 232, 288, 235])
+# 256 and 232 are torchvision's; with 288, many photos have a size whose exact sums lie halfway between two levels.
+@pytest.mark.parametrize("resize", [256, 232, 288])
 def test_every_photo_is_within_one_level_of_torchvisions_pixels(photos: list[bytes], resize: int) -> None:
     decoder = Decoder(preprocessing(resize))
     differing = 0.0
