@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
-from service.app import create_app
-from service.repository import RepositoryError, find
-from service.server import Server
+from service.errors import StartError
+from service.memory import keep_freed_memory
+from service.repository import find
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pydantic_core import ErrorDetails
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,18 +27,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 after a clean stop, 1 when there is nothing to serve, 2 for a setting that is wrong.
     """
     try:
-        settings = CliApp.run(Settings, list(sys.argv[1:] if arguments is None else arguments))
-        find(settings.artifacts, settings.model)
+        return _serve(CliApp.run(Settings, list(sys.argv[1:] if arguments is None else arguments)))
     except ValidationError as error:
         for wrong in error.errors():
-            name = ".".join(map(str, wrong["loc"])).replace("_", "-")
-            print(f"resnet-serve: {'--' if name else ''}{name}: {wrong['msg']}", file=sys.stderr)
+            print(f"resnet-serve: {_described(wrong)}", file=sys.stderr)
         return 2
-    except RepositoryError as error:
+    except StartError as error:
         print(f"resnet-serve: {error}", file=sys.stderr)
         return 1
+
+
+def _serve(settings: Settings) -> int:
+    find(settings.artifacts, settings.model)
+    keep_freed_memory()
+    # Imported here, since each shape needs much that the other does not.
+    if settings.frontends:
+        from service.cluster.run import serve
+
+        return serve(settings)
+    from service.app import create_app
+    from service.server import Server
+
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     return Server(settings, create_app(settings)).run_until_stopped()
+
+
+def _described(wrong: ErrorDetails) -> str:
+    message = wrong["msg"].removeprefix("Value error, ")
+    if not wrong["loc"]:
+        return message
+    name = str(wrong["loc"][0])
+    return f"--{name.replace('_', '-')} (or RESNET_{name.upper()}): {message}"
 
 
 if __name__ == "__main__":

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from pathlib import Path
+import math
+import signal
 from typing import TYPE_CHECKING
 
 import uvicorn
+from uvicorn.server import HANDLED_SIGNALS
 
+from service.announcement import announce
+from service.listener import listen
 from service.protocol import OneWriteProtocol
 
 if TYPE_CHECKING:
+    import socket
+
     from fastapi import FastAPI
 
     from service.lifecycle import Lifecycle
     from service.settings import Settings
-
-SAMPLE = Path(__file__).parent / "web" / "sample.jpg"
 
 
 class Server(uvicorn.Server):
@@ -40,13 +43,21 @@ class Server(uvicorn.Server):
                 access_log=settings.access_log,
                 proxy_headers=False,
                 server_header=False,
-                timeout_graceful_shutdown=int(settings.shutdown_timeout_s),
+                timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_s),
             )
         )
 
     def run_until_stopped(self) -> int:
-        """Serve; return the exit code: 0 after a clean stop, 1 when there was nothing to serve."""
-        self.run()
+        """Serve; return the exit code: 0 after a clean stop, 1 when there was nothing to serve.
+
+        Raises:
+            StartError: the port is taken, or the address is not one of this machine's.
+        """
+        # uvicorn in the end raises the signal that stopped it again, for whoever handled it before, which by default
+        # would kill the process. Here that is the server itself, to whom it is nothing new.
+        for number in HANDLED_SIGNALS:
+            signal.signal(number, self.handle_exit)
+        self.run([listen(self.config.host, self.config.port)])
         return 1 if self._failed or not self.started else 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -61,13 +72,4 @@ class Server(uvicorn.Server):
             return
         if self.should_exit:
             return
-        url = self._url()
-        sample = SAMPLE.relative_to(Path.cwd()) if SAMPLE.is_relative_to(Path.cwd()) else SAMPLE
-        print(f"Serving {model.contract.name} (weights: {model.contract.weights.name}) on {url}")
-        print(f"Try it:  curl --data-binary @{sample} {url}/classify", flush=True)
-
-    def _url(self) -> str:
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        if host in ("0.0.0.0", "::"):  # noqa: S104 - only recognised here
-            host = "127.0.0.1"
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        announce(model.contract, self.servers[0].sockets[0])

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         20 * 1024 * 1024, ge=1024, description="Largest request body in bytes; larger ones are answered 413."
     )
     max_image_pixels: int = Field(
-        50_000_000, ge=1, description="Largest image in pixels, checked before it is decoded; then 413."
+        1 << 26, ge=1, description="Largest image in pixels, checked before it is decoded; then 413."
     )
     max_images_per_request: int = Field(
         64, ge=1, description="Images in one /classify/batch request at most; then 413."
