@@ -33,7 +33,7 @@ USUAL_CROP = 224  # every network here can be exported at this size
 class Preprocess(nn.Module):
     """Pixels to the network's input: scaled to [0, 1], less the mean, by the standard deviation, channels first.
 
-    x/255 − mean)/std is computed as (x − 255·mean) · 1/(255·std): two passes over the pixels, not three. The
+    (x/255 − mean)/std is computed as (x − 255·mean) · 1/(255·std): two passes over the pixels, not three. The
     transpose comes first, while a pixel is one byte. Folding the factor into the first convolution as well would
     be exact (the offset could not be folded: the zero padding around it comes after), but saves only 0.06% of
     ResNet-18's time, and shrinks that layer's weights 57-fold, which float16 would pay for.

@@ -94,7 +94,7 @@ def reference(network: nn.Module, preprocessing: Preprocessing, images: Pixels) 
 
 
 def compare(got: Probabilities, want: Probabilities, optimized: bool) -> Check:
-    """Return how far the artefact's probabilities (N, classes) are from PyTorch's."""
+    """Return how far the artefact's probabilities (N, classes) are from PyTorch's; a tie counts as agreement."""
     if got.shape != want.shape:
         raise VerificationFailed(f"ONNX answers {got.shape}, PyTorch {want.shape}: nothing was written")
     difference = np.abs(got.astype(np.float64) - want)
