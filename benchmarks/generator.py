@@ -1,6 +1,6 @@
 """Our load generator, a process of its own: clients in a closed loop, or arrivals that wait for nobody.
 
-    python -m benchmarks.generator < order.json > summaries.json
+    python -m benchmarks.generator      says "ready", reads an order (a line of JSON), prints summaries (JSON)
 
 A closed loop slows down with the server that it measures, so it cannot show overload. Arrivals at a rate can
 (Schroeder et al. 2006, *Open Versus Closed: A Cautionary Tale*): their latency counts from when each was due,
@@ -237,10 +237,11 @@ def _requests(order: Order) -> Iterator[bytes]:
 
 
 def main() -> None:
-    """Carry out the order on standard input; write the summaries to standard output."""
+    """Say "ready", carry out the order on standard input, write the summaries to standard output."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection for every request in flight
-    order = Order.from_json(sys.stdin.read())
+    print("ready", flush=True)
+    order = Order.from_json(sys.stdin.readline())
     summaries: Any = uvloop.run(Generator(order).run())
     json.dump([asdict(summary) for summary in summaries], sys.stdout)
 

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.generator import Arrivals, Order, Summary
@@ -18,7 +19,8 @@ from benchmarks.readings import Reading, Window
 from benchmarks.server import Server
 
 _SCRIPT = Path(__file__).with_name("closed.lua")
-_START_S = 0.5  # for the generator's process to be up and sending
+_PATH = "/classify"
+_WRK_START_S = 0.3  # until it has read the images
 LONG_RAMP_S = 2.0
 _LONGEST_ANSWER_S = 45
 
@@ -55,9 +57,8 @@ def closed_loop(
             before that either. wrk's percentiles include it, so where it is long our own generator does the work.
     """
     warm_s, length_s = window
-    stretch = Window.ahead(_START_S + warm_s + ramp_s, length_s)
     closed = _wrk if shutil.which("wrk") and ramp_s < LONG_RAMP_S else _python
-    summary, spent = closed(server, bodies, concurrency, stretch)
+    summary, spent = closed(server, bodies, concurrency, warm_s + ramp_s, length_s)
     images = summary["images_per_s"] * length_s
     return Reading(
         images_per_s=summary["images_per_s"],
@@ -74,81 +75,92 @@ def open_loop(
 ) -> list[tuple[float, Summary, Spent]]:
     """Measure a server under arrivals at each rate in turn, without a pause between them.
 
-    A step's window is its last three quarters: by then, what the step before left behind has been answered.
+    A step's window is its last three quarters: by then, most of what the step before left behind has been answered.
 
     Returns:
         Offered images per second, what came of them, CPU seconds in the step's window.
     """
-    begins = [time.monotonic() + _START_S + i * length_s for i in range(len(rates))]
-    arrivals = tuple(Arrivals(rate, at, at + length_s) for rate, at in zip(rates, begins, strict=True))
-    windows = [Window(step.from_s + length_s / 4, step.to_s) for step in arrivals]
-    order = _order(server, bodies, windows, arrivals=arrivals)
-    output, spent = _watched([sys.executable, "-m", "benchmarks.generator"], order.to_json(), server, windows)
-    summaries = [Summary(**fields) for fields in json.loads(output)]
-    return list(zip(rates, summaries, spent, strict=True))
+
+    def order() -> Order:
+        began_s = time.monotonic()
+        steps = [began_s + number * length_s for number in range(len(rates))]
+        return Order(
+            server.host,
+            server.port,
+            _PATH,
+            [str(path) for path in bodies],
+            windows=[(at + length_s / 4, at + length_s) for at in steps],
+            arrivals=tuple(Arrivals(rate, at, at + length_s) for rate, at in zip(rates, steps, strict=True)),
+        )
+
+    return list(zip(rates, *_generate(server, order), strict=True))
 
 
-def _wrk(server: Server, bodies: Sequence[Path], concurrency: int, window: Window) -> tuple[dict[str, float], Spent]:
+def _wrk(
+    server: Server, bodies: Sequence[Path], concurrency: int, before_s: float, length_s: float
+) -> tuple[dict[str, float], Spent]:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as listing:
         listing.write("".join(f"{path}\n" for path in bodies))
         listing.flush()
+        window = Window.ahead(_WRK_START_S + before_s, length_s)
         # wrk wants whole seconds; what comes after the window is not counted.
         seconds = int(window.to_s - time.monotonic()) + 1
         command = ["wrk", "--threads", "1", "--connections", str(concurrency), "--duration", f"{seconds}s"]
         command += ["--timeout", f"{_LONGEST_ANSWER_S}s", "--script", str(_SCRIPT), server.url, "--"]
         command += [repr(window.from_s), repr(window.to_s), listing.name]
-        output, spent = _watched(command, "", server, [window])
+        with _running(command) as process:
+            spent = _spent(server.pid, process.pid, window)
+            output = _rest_of_output(process)
     summary: dict[str, float] = json.loads(output.rstrip().rpartition("\n")[2])
-    return summary, spent[0]
+    return summary, spent
 
 
-def _python(server: Server, bodies: Sequence[Path], concurrency: int, window: Window) -> tuple[dict[str, float], Spent]:
-    order = _order(server, bodies, [window], clients=concurrency)
-    output, spent = _watched([sys.executable, "-m", "benchmarks.generator"], order.to_json(), server, [window])
-    (summary,) = json.loads(output)
-    known = {name: float("nan") if value is None else value for name, value in summary.items()}
-    return {**known, "failed": known["failed"] + known["refused_per_s"] * window.length_s}, spent[0]
+def _python(
+    server: Server, bodies: Sequence[Path], concurrency: int, before_s: float, length_s: float
+) -> tuple[dict[str, float], Spent]:
+    def order() -> Order:
+        window = Window.ahead(before_s, length_s)
+        paths = [str(path) for path in bodies]
+        return Order(server.host, server.port, _PATH, paths, [(window.from_s, window.to_s)], clients=concurrency)
+
+    (summary,), (spent,) = _generate(server, order)
+    known = {name: float("nan") if value is None else value for name, value in asdict(summary).items()}
+    return {**known, "failed": known["failed"] + known["refused_per_s"] * length_s}, spent
 
 
-def _order(
-    server: Server,
-    bodies: Sequence[Path],
-    windows: Sequence[Window],
-    clients: int = 0,
-    arrivals: tuple[Arrivals, ...] = (),
-) -> Order:
-    return Order(
-        host=server.host,
-        port=server.port,
-        path="/classify",
-        bodies=[str(path) for path in bodies],
-        windows=[(window.from_s, window.to_s) for window in windows],
-        clients=clients,
-        arrivals=arrivals,
-    )
+def _generate(server: Server, order: Callable[[], Order]) -> tuple[list[Summary], list[Spent]]:
+    """Have our generator carry out an order, which is made when it is ready: it names moments in time."""
+    with _running([sys.executable, "-m", "benchmarks.generator"]) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()  # "ready"
+        made = order()
+        process.stdin.write(made.to_json() + "\n")
+        process.stdin.flush()
+        spent = [_spent(server.pid, process.pid, Window(*window)) for window in made.windows]
+        output = _rest_of_output(process)
+    return [Summary(**fields) for fields in json.loads(output)], spent
 
 
-def _watched(command: Sequence[str], order: str, server: Server, windows: Sequence[Window]) -> tuple[str, list[Spent]]:
-    """Run a load generator; return what it printed, and the CPU time that each window took.
-
-    Raises:
-        RuntimeError: it failed; the message is its own.
-    """
-    with tempfile.TemporaryFile("w+") as stdin, tempfile.TemporaryFile("w+") as stdout:
-        stdin.write(order)
-        stdin.seek(0)
-        process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT)
+@contextmanager
+def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            spent = [_spent(server.pid, process.pid, window) for window in windows]
-            process.wait(timeout=_LONGEST_ANSWER_S)
+            yield process
         finally:
             process.kill()  # of no effect once it has ended
-            process.wait()
-        stdout.seek(0)
-        output = stdout.read()
+
+
+def _rest_of_output(process: subprocess.Popen[str]) -> str:
+    """Return what a load generator printed, once it has ended.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    output, _ = process.communicate(timeout=_LONGEST_ANSWER_S)
     if process.returncode != 0:
-        raise RuntimeError(f"{command[0]} failed:\n{output[-2000:]}")
-    return output, spent
+        raise RuntimeError(f"the load generator failed (exit code {process.returncode}): {output[-2000:]}")
+    return output
 
 
 def _spent(server: int, client: int, window: Window) -> Spent:

@@ -19,6 +19,7 @@ class Plan:
         frontends: Numbers of frontends whose overhead is measured beside that of one process.
         loads: Offered load of the growth curve, as fractions of the throughput at concurrency 32.
         load_s: Length of one point of that curve.
+        budget_s: After this much time no further round begins; for the networks, in proportion.
         starts: How often the time from command to readiness is measured.
         soak_s: Length of the steady load, after everything else, under which memory is watched; 0 for none.
     """
@@ -32,6 +33,7 @@ class Plan:
     frontends: tuple[int, ...] = (2,)
     loads: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0)
     load_s: float = 4.0
+    budget_s: float = 240.0
     starts: int = 3
     soak_s: float = 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -20,11 +21,6 @@ class Window:
         """Return the window that opens in `warm_s` seconds."""
         opens_s = time.monotonic() + warm_s
         return cls(opens_s, opens_s + length_s)
-
-    @property
-    def length_s(self) -> float:
-        """Seconds from opening to closing."""
-        return self.to_s - self.from_s
 
 
 @dataclass(frozen=True)
@@ -82,10 +78,23 @@ def ratio(above: Sequence[Reading], below: Sequence[Reading]) -> float:
     return statistics.median(a.images_per_s / b.images_per_s for a, b in zip(above, below, strict=False))
 
 
-def in_turns(cells: Sequence[Cell], rounds: int) -> Readings:
-    """Measure every cell once a round, each round beginning with another cell."""
+def cpu_ratio(above: Sequence[Reading], below: Sequence[Reading]) -> float:
+    """Return how much more CPU time an image takes, the median over rounds; it holds on a busy machine too."""
+    return statistics.median(a.cpu_ms / b.cpu_ms for a, b in zip(above, below, strict=False))
+
+
+def in_turns(cells: Sequence[Cell], rounds: int, until_s: float = math.inf) -> Readings:
+    """Measure every cell once a round, each round beginning with another cell.
+
+    Args:
+        cells: What to measure.
+        rounds: How often.
+        until_s: When, by the monotonic clock, no further round begins; the first one always does.
+    """
     readings: Readings = {cell.name: [] for cell in cells}
     for number in range(rounds):
+        if number and time.monotonic() > until_s:
+            break
         start = number % len(cells)
         for cell in (*cells[start:], *cells[:start]):
             if cell.rounds is None or number < cell.rounds:

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.load import generator_name
 from benchmarks.plan import Plan
-from benchmarks.readings import median, ratio
+from benchmarks.readings import cpu_ratio, median, ratio
 from benchmarks.run import ALONE, Growth, Measured
 from benchmarks.targets import verdicts
 from service.threads import available_cores
@@ -68,7 +68,7 @@ def to_markdown(about: dict[str, Any], results: Sequence[Measured]) -> str:
     how = (
         f"`{about['command']}` at {about['commit']}, {about['seconds']:.0f} s; load average before: "
         f"{about['load_average_before']}. Closed loop by {about['closed_loop']}, arrivals by {about['open_loop']}, "
-        f"both on the same cores as the service; medians of {about['plan']['rounds']} interleaved rounds. "
+        f"both on the same cores as the service; medians of up to {about['plan']['rounds']} interleaved rounds. "
         "CPU-ms are the server's, of all its processes, an image."
     )
     lines = [f"# Benchmark: {about['cores']} cores, {about['cpu']}", "", how, ""]
@@ -82,8 +82,9 @@ def to_markdown(about: dict[str, Any], results: Sequence[Measured]) -> str:
 def _cells(result: Measured) -> Iterator[str]:
     readings = result.readings
     bound, pillow = readings[result.best(result.bound)], readings[result.best(result.pillow)]
-    yield _row("", "images/s", "÷ bound", "÷ bound with Pillow", "p50 ms", "p99 ms", "CPU-ms", "generator", "failed")
-    yield _row("---", *["--:"] * 8)
+    yield _row("", "images/s", "÷ bound", "÷ bound with Pillow", "p50 ms", "p99 ms", "CPU-ms", "÷ bound's",
+               "generator", "failed")  # fmt: skip
+    yield _row("---", *["--:"] * 9)
     for name, rounds in readings.items():
         reading = median(rounds)
         ratios = ["", ""] if name == ALONE else [f"{ratio(rounds, other):.3f}" for other in (bound, pillow)]
@@ -95,6 +96,7 @@ def _cells(result: Measured) -> Iterator[str]:
             _figure(reading.p50_ms),
             _figure(reading.p99_ms),
             _figure(reading.cpu_ms),
+            f"{cpu_ratio(rounds, bound):.3f}",
             f"{reading.client_cpu:.2f} cores" if served else "",
             str(reading.failed) if served else "",
         )

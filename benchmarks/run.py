@@ -21,6 +21,7 @@ from benchmarks.subjects import Say, Subject
 ALONE = "decode + inference alone"
 _CROWD = 32  # clients: the concurrency that throughput is judged at
 _SETTLE_S = 2.0
+_LONGEST_RAMP_S = 12.0
 
 
 def service_cell(concurrency: int, frontends: int = 0) -> str:
@@ -80,17 +81,21 @@ def benchmark(plan: Plan, shared: Path, scratch: Path, say: Say) -> list[Measure
     Returns:
         The networks, in the plan's order; at last, the overhead. The first has the growth curve.
     """
-    networks = [subjects.network(name, shared, scratch, say) for name in plan.networks]
-    overhead = subjects.overhead(scratch)
+    served = [subjects.network(name, shared, scratch, say) for name in plan.networks]
+    served.append(subjects.overhead(scratch))
+    began_s = time.monotonic()
     results = []
-    for number, subject in enumerate([*networks, overhead]):
+    for number, subject in enumerate(served):
         say(f"{subject.name}: {subject.note}")
-        frontends = plan.frontends if subject is overhead else ()
-        results.append(_measure(subject, plan, frontends, grow=number == 0, say=say))
+        until_s = began_s + plan.budget_s * (number + 1) / len(served)
+        frontends = plan.frontends if subject is served[-1] else ()
+        results.append(_measure(subject, plan, frontends, until_s, grow=number == 0, say=say))
     return results
 
 
-def _measure(subject: Subject, plan: Plan, frontends: Sequence[int], *, grow: bool, say: Say) -> Measured:
+def _measure(
+    subject: Subject, plan: Plan, frontends: Sequence[int], until_s: float, *, grow: bool, say: Say
+) -> Measured:
     loop = BareLoop(subject.artefact, [path.read_bytes() for path in subject.images])
     bound = _Bound(loop, plan)
     with ExitStack() as stack:
@@ -105,7 +110,7 @@ def _measure(subject: Subject, plan: Plan, frontends: Sequence[int], *, grow: bo
             length_s = dict(plan.window_s)[_CROWD]
             cells.append(_closed(several, subject, plan, bound.images_per_s, service_cell(_CROWD, n), _CROWD, length_s))
         say(f"{subject.name}: {len(cells)} cells, {plan.rounds} rounds")
-        measured = Measured(subject, in_turns(cells, plan.rounds), tuple(bound.own), tuple(bound.pillow))
+        measured = Measured(subject, in_turns(cells, plan.rounds, until_s), tuple(bound.own), tuple(bound.pillow))
         if grow:
             measured.growth = _grow(server, measured, plan, say)
             _soak(server, measured, plan, say)
@@ -147,7 +152,7 @@ class _Bound:
 def _closed(
     server: Server, subject: Subject, plan: Plan, expected_per_s: float, name: str, concurrency: int, length_s: float
 ) -> Cell:
-    ramp_s = concurrency / expected_per_s
+    ramp_s = min(concurrency / expected_per_s, _LONGEST_RAMP_S)
     return Cell(
         name,
         lambda: closed_loop(server, subject.images, concurrency, (plan.warm_s, length_s), ramp_s),

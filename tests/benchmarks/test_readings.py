@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from benchmarks.readings import Cell, Reading, in_turns, median, ratio
+from benchmarks.readings import Cell, Reading, cpu_ratio, in_turns, median, ratio
 
 
 def reading(images_per_s: float, failed: int = 0) -> Reading:
@@ -51,3 +51,13 @@ def test_a_reading_without_a_latency_is_valid_json() -> None:
 def test_no_rounds_have_no_median() -> None:
     with pytest.raises(ValueError, match="median"):
         median([])
+
+
+def test_no_round_but_the_first_begins_too_late() -> None:
+    readings = in_turns([Cell("cell", lambda: reading(1))], rounds=3, until_s=0.0)
+    assert len(readings["cell"]) == 1
+
+
+def test_cpu_time_is_compared_round_with_round() -> None:
+    dear, cheap = Reading(1, cpu_ms=3.0), Reading(1, cpu_ms=2.0)
+    assert cpu_ratio([dear, dear], [cheap, cheap]) == 1.5
