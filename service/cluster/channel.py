@@ -26,7 +26,7 @@ class Channel:
         self._socket = socket
         self._received = received
         # Every message has as many: of a frontend, to a ROUTER, its routing id before it.
-        self._frames = range(2 if socket.socket_type == zmq.ROUTER else 1)
+        self._frames = range(2 if socket.type == zmq.ROUTER else 1)
         self._loop = asyncio.get_running_loop()
         self._descriptor = cast(int, socket.getsockopt(zmq.FD))
         self._loop.add_reader(self._descriptor, self.drain)
