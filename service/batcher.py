@@ -219,9 +219,7 @@ class Batcher:
             return min(waiting, self._max_batch_size) if full or not self._busy_lanes else 0
         enough = min(self._max_batch_size, self._costs.best_size)
         idle = free if self._threads is None else min(free, self._threads.idle)
-        if idle:
-            return min(enough, math.ceil(waiting / idle))
-        return enough if waiting >= enough else 0
+        return min(enough, math.ceil(waiting / free)) if idle or waiting >= enough else 0
 
     def _wait_for_company(self) -> bool:
         if not self._max_queue_delay_s or self._closed:

@@ -18,8 +18,8 @@ _MACHINE = 0.08
 _SIZE = 0.02
 # One outlier (a page fault storm, a suspended machine) counts for no more than this many times its estimate.
 _LARGEST_SURPRISE = 8.0
-# A larger batch makes its first image wait for its last: it must be this much cheaper per image.
-_WORTH_WAITING = 0.97
+# A larger batch makes its first image wait for its last: a smaller one that costs nearly as little is better.
+_NEARLY = 1.015
 
 
 class CostModel:
@@ -76,7 +76,8 @@ class CostModel:
         return self._per_image
 
     def _choose(self) -> None:
-        self._best_size, self._per_image = self._sizes[0], self._seconds[0] / self._sizes[0]
-        for size, seconds in zip(self._sizes, self._seconds, strict=True):
-            if seconds / size < self._per_image * _WORTH_WAITING:
-                self._best_size, self._per_image = size, seconds / size
+        per_image = [seconds / size for size, seconds in zip(self._sizes, self._seconds, strict=True)]
+        enough = min(per_image) * _NEARLY
+        self._best_size, self._per_image = next(
+            (size, cost) for size, cost in zip(self._sizes, per_image, strict=True) if cost <= enough
+        )

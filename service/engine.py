@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-# A larger batch is tried at warm-up only as long as the previous size made an image this much cheaper.
-_STILL_IMPROVING = 0.97
+# On the CPU larger batches than these gain nothing, take memory, and keep a core from who comes next.
+_LARGEST_ON_CPU = 8
+_LONGEST_ON_CPU_S = 0.2
 
 
 class EngineError(StartError, RuntimeError):
@@ -104,19 +105,19 @@ class OrtEngine:
         return rows
 
     def warm_up(self, max_batch_size: int) -> dict[int, float]:
-        """Run the batch sizes 1, 2, 4, … as long as a larger one makes an image cheaper; return seconds per run."""
+        """Run batch sizes 1, 2, 4, …: on a GPU all, on the CPU as long as an image gets cheaper; return seconds."""
         crop = self.contract.preprocessing.crop
         image = np.full((crop, crop, 3), 127, np.uint8)
         if self.can_widen:
             self.infer([image], wide=True)
         seconds: dict[int, float] = {}
         best = float("inf")
-        for size in _buckets(max_batch_size):
+        for size in _buckets(max_batch_size if self.pipelined else min(max_batch_size, _LARGEST_ON_CPU)):
             self.infer([image] * size)  # the first run of a shape allocates, and on a GPU searches algorithms
-            seconds[size] = min(_timed(self, [image] * size) for _ in range(3))
-            if not self.pipelined and seconds[size] / size > best * _STILL_IMPROVING:
+            seconds[size] = min(_timed(self, [image] * size) for _ in range(2))
+            if not self.pipelined and (seconds[size] / size > best or 2 * seconds[size] > _LONGEST_ON_CPU_S):
                 break
-            best = min(best, seconds[size] / size)
+            best = seconds[size] / size
         return seconds
 
 

@@ -37,7 +37,7 @@ def test_the_best_size_is_the_cheapest_per_image() -> None:
 
 
 def test_of_nearly_equal_sizes_the_smallest_is_best_since_a_larger_one_waits_for_its_last() -> None:
-    assert CostModel({1: 0.0100, 2: 0.0198, 4: 0.0392}).best_size == 1
+    assert CostModel({1: 0.0100, 2: 0.0199, 4: 0.0396}).best_size == 1
     assert CostModel({1: 0.0100, 2: 0.0190, 4: 0.0400}).best_size == 2
 
 
