@@ -25,3 +25,15 @@ def shared() -> Path:
     if not (SHARED / "images" / "labels.csv").is_file():
         missing(f"no trained weights and photos at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def trained(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with the trained `resnet18` and `resnet50`, as a user exports them; seconds, so once."""
+    from export.__main__ import main  # here, so that tests of the service alone need no torch
+
+    repository = tmp_path_factory.mktemp("trained")
+    for architecture, file in (("resnet18", "resnet18.pth"), ("resnet50", "resnet50.safetensors")):
+        weights = str(shared / "weights" / file)
+        assert main([architecture, "--weights", weights, "--output", str(repository), "--quiet"]) == 0
+    return repository

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -62,8 +63,47 @@ def numbers(rows: NDArray[np.float32]) -> list[int]:
     return rows[:, 0].astype(int).tolist()
 
 
+class FakeThreads:
+    """Implements `service.batcher.Threads`: cores that decode and run, runs first, as `service.workers` has them."""
+
+    def __init__(self, count: int) -> None:
+        self.on_idle: Callable[[], None] | None = None
+        self._count = count
+        self._outstanding = 0
+        self._working = 0
+        self._urgent: deque[asyncio.Future[None]] = deque()
+        self._normal: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def idle(self) -> int:
+        return max(0, self._count - self._outstanding)
+
+    async def work(self, seconds: float, *, urgent: bool = False) -> None:
+        """Keep a core busy for `seconds`, once there is one."""
+        turn = asyncio.get_running_loop().create_future()
+        (self._urgent if urgent else self._normal).append(turn)
+        self._outstanding += 1
+        self._begin()
+        try:
+            await turn
+            await asyncio.sleep(seconds)
+        finally:
+            self._outstanding -= 1
+            self._working -= turn.done() and not turn.cancelled()
+            self._begin()
+            if self.on_idle is not None and self.idle:
+                self.on_idle()
+
+    def _begin(self) -> None:
+        while self._working < self._count and (self._urgent or self._normal):
+            turn = (self._urgent or self._normal).popleft()
+            if not turn.cancelled():
+                turn.set_result(None)
+                self._working += 1
+
+
 class FakeLanes:
-    """Implements `service.batcher.Lanes`; a run of n images takes `seconds(n)`."""
+    """Implements `service.batcher.Lanes`; a run of n images takes `seconds(n)`, on one of `threads` if there are."""
 
     def __init__(
         self,
@@ -73,12 +113,14 @@ class FakeLanes:
         can_widen: bool = False,
         seconds: Callable[[int], float] = lambda images: 0.010 + 0.001 * images,
         faults: Mapping[int, Fault] | None = None,
+        threads: FakeThreads | None = None,
     ) -> None:
         self.count = count
         self.pipelined = pipelined
         self.can_widen = can_widen
         self.seconds = seconds
         self.faults = faults or {}
+        self._work = threads.work if threads else _sleep
         self.runs: list[Run] = []
         self.taken: set[int] = set()  # the images of all runs
         self.busy = 0  # lanes
@@ -93,12 +135,16 @@ class FakeLanes:
         self.taken.update(known)
         self.busy += lanes
         try:
-            await asyncio.sleep(self.seconds(len(images)))
+            await self._work(self.seconds(len(images)), urgent=True)
         finally:
             self.busy -= lanes
             run.finished_s = now()
         rows = rows_of(known)
         return rows if run.fault is None else _spoilt(rows, run.fault)
+
+
+async def _sleep(seconds: float, *, urgent: bool) -> None:
+    await asyncio.sleep(seconds)
 
 
 def _spoilt(rows: NDArray[np.float32], fault: Fault) -> NDArray[np.float32]:

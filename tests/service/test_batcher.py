@@ -10,7 +10,7 @@ from service.batcher import Batcher
 from service.cost import CostModel
 from service.errors import Unprocessable
 from tests.service.callers import ask, batcher_of, batches, start, start_after
-from tests.service.fake_lanes import FakeLanes, numbers
+from tests.service.fake_lanes import FakeLanes, FakeThreads, numbers
 from tests.service.virtual_time import MOMENT_S, now, run
 
 
@@ -87,6 +87,43 @@ def test_a_lone_image_may_use_every_core_and_two_may_not() -> None:
 
     run(main)
     assert [(one.pictures, one.wide) for one in lanes.runs] == [([0], True), ([1], False), ([2], False)]
+
+
+def test_a_lone_image_leaves_the_cores_to_those_who_are_being_decoded() -> None:
+    lanes = FakeLanes(2, can_widen=True)
+
+    async def main() -> None:
+        batcher = batcher_of(lanes)
+        with batcher.reserve(1):
+            await ask(batcher, [0])
+
+    run(main)
+    assert [one.wide for one in lanes.runs] == [False]
+
+
+def test_where_decoding_takes_the_same_cores_a_run_waits_for_a_core_unless_its_batch_is_full() -> None:
+    threads = FakeThreads(1)
+    lanes = FakeLanes(threads=threads)
+
+    async def main() -> None:
+        batcher = batcher_of(lanes, {1: 0.010, 4: 0.020}, max_batch_size=4, threads=threads)
+        decoding = asyncio.get_running_loop().create_task(threads.work(0.050))
+        await asyncio.sleep(0.001)
+        calls = [start(ask(batcher, [n])) for n in range(3)]
+        await asyncio.sleep(0.040)
+        assert not lanes.runs
+        await decoding
+        await asyncio.gather(*calls)
+        decoding = asyncio.get_running_loop().create_task(threads.work(0.050))
+        queued = asyncio.get_running_loop().create_task(threads.work(0.050))
+        await asyncio.sleep(0.001)
+        await asyncio.gather(*(ask(batcher, [n]) for n in range(3, 7)))
+        assert decoding.done()
+        assert not queued.done()  # the run went first
+        await queued
+
+    run(main)
+    assert batches(lanes) == [[0, 1, 2], [3, 4, 5, 6]]
 
 
 def test_a_wide_run_does_not_count_as_what_a_narrow_one_costs() -> None:

@@ -15,7 +15,7 @@ from service.batcher import Batcher
 from service.cost import CostModel
 from service.errors import DeadlineExceeded, EngineFailed, QueueFull, ServiceError, Unavailable
 from service.line import DEFAULT_LEVEL, LEVELS, STEP_S
-from tests.service.fake_lanes import FakeLanes, Fault, Run, numbers, pictures
+from tests.service.fake_lanes import FakeLanes, FakeThreads, Fault, Run, numbers, pictures
 from tests.service.virtual_time import MOMENT_S, now, run
 
 MS = 1e-3
@@ -55,6 +55,7 @@ class Scenario:
     faults: dict[int, Fault] = field(default_factory=dict)
     closes: int | None = None
     drain: bool = True
+    threads: int = 0  # that both decode and run; 0 for lanes and decoders with cores of their own
 
     def seconds(self, images: int) -> float:
         return (self.base + self.per_image * images) * MS
@@ -101,6 +102,7 @@ scenarios = st.builds(
     faults=st.dictionaries(st.integers(0, 12), st.sampled_from(Fault), max_size=4),
     closes=st.none() | st.integers(0, 120),
     drain=st.booleans(),
+    threads=st.just(0) | st.integers(1, 3),
 )
 
 
@@ -112,20 +114,24 @@ class World:
         self.records: list[Record] = []
         self.closed_s: float | None = None
         lanes = scenario.lanes
+        self.threads = FakeThreads(scenario.threads) if scenario.threads else None
         self.lanes = FakeLanes(
             lanes,
             pipelined=scenario.pipelined,
             can_widen=scenario.can_widen and lanes > 1,
             seconds=scenario.seconds,
             faults=scenario.faults,
+            threads=self.threads,
         )
         sizes = {1, scenario.max_batch_size}
+        self.costs = CostModel({size: scenario.seconds(size) for size in sizes})
         self.batcher = Batcher(
             self.lanes,
-            CostModel({size: scenario.seconds(size) for size in sizes}),
+            self.costs,
             max_batch_size=scenario.max_batch_size,
             queue_capacity=scenario.capacity,
             max_queue_delay_s=scenario.delay * MS,
+            threads=self.threads,
             clock=now,
         )
 
@@ -174,7 +180,7 @@ class World:
         with self.batcher.reserve(plan.images, deadline_s=deadline_s, priority=plan.priority) as place:
             record.reserved = True
             try:
-                await asyncio.sleep(plan.decodes * MS)
+                await (self.threads.work if self.threads else asyncio.sleep)(plan.decodes * MS)
             finally:
                 record.reserved = False
             record.joined_s = now()
@@ -199,7 +205,9 @@ class World:
             overlaps = scenario.pipelined and self.lanes.busy and not full
             oldest_s = min(self.records[index].joined_s or 0.0 for index, images in waiting.items() if images)
             in_company = not full and self.closed_s is None and now() < oldest_s + scenario.delay * MS + MOMENT_S
-            assert overlaps or in_company, "the engine idles while work waits"
+            worth_queueing = total >= min(scenario.max_batch_size, self.costs.best_size)
+            no_core = self.threads is not None and not self.threads.idle and not worth_queueing
+            assert overlaps or in_company or no_core, "the engine idles while work waits"
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
