@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 
 READY_WITHIN_S = 60
 # Each way the service can be arranged, by the arguments that arrange it so: the API cannot tell them apart.
-SHAPES: dict[str, tuple[str, ...]] = {"one process": ()}
+SHAPES: dict[str, tuple[str, ...]] = {"one process": (), "two frontends": ("--frontends", "2")}
 
 _ANNOUNCED = re.compile(r"^Serving .* on (http://\S+)$", re.MULTILINE)
 

@@ -130,12 +130,12 @@ def test_an_estimate_gone_wrong_does_not_refuse_everybody_for_ever() -> None:
             costs.observe(8, 1.0)  # the machine was suspended, say
         batcher = Batcher(lanes, costs, max_batch_size=8, queue_capacity=8, clock=now)
         refusals = 0
-        while not lanes.runs:
+        for _ in range(100):
             try:
                 await ask(batcher, [0], deadline_s=now() + 0.060)
             except DeadlineExceeded:
                 refusals += 1
-        assert 0 < refusals < 100
+        assert 0 < refusals < 50
 
     run(main)
 
