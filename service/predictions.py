@@ -42,10 +42,8 @@ class Predictions:
 
 def top(row: NDArray[np.float32], k: int) -> list[int]:
     """Return the indices of the `k` largest values of `row`, largest first; of equal ones the lower index first."""
-    if k >= len(row):
-        order = np.argsort(-row, kind="stable")
-    else:
-        largest = np.sort(np.argpartition(row, len(row) - k)[len(row) - k :])
-        order = largest[np.argsort(-row[largest], kind="stable")]
-    indices: list[int] = order.tolist()
+    at = max(0, len(row) - k)
+    # All that are as large as the k-th largest, which may be more than k: probabilities of 0 are often equal.
+    candidates = np.flatnonzero(row >= np.partition(row, at)[at])
+    indices: list[int] = candidates[np.argsort(-row[candidates], kind="stable")[:k]].tolist()
     return indices
