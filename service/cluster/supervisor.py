@@ -55,6 +55,7 @@ class Supervisor:
             for index in range(settings.frontends)
         ]
         self._settings = settings
+        self._folder = folder
         self._listener = listener
         self._announce: Callable[[Opened], None] | None = announce
         self._arena: Arena | None = None
@@ -162,7 +163,8 @@ class Supervisor:
         except ArenaError as error:
             self._give_up(str(error))
             return
-        logger.info("arena of %d slots, %.0f MiB", layout.slots, layout.bytes / 2**20)
+        mib = layout.bytes / 2**20
+        logger.info("arena %s: %d slots, %.0f MiB; sockets in %s", self._arena.name, layout.slots, mib, self._folder)
         self._opened = Opened(loaded.promise, layout, self._arena.name)
         self._tell((*self._engines, *self._frontends), self._opened)
 

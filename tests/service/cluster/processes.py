@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from PIL import Image
 
 from tests.service.serving import Service, serving
 
+_ARENA = re.compile(r"INFO supervisor \S+: arena (\S+): .* sockets in (\S+)$", re.MULTILINE)
 _STARTED = re.compile(r"INFO supervisor \S+: (\S+) is process (\d+)$", re.MULTILINE)
 SHM = Path("/dev/shm")
 
@@ -63,6 +63,11 @@ class Cluster:
         os.kill(pid, number)
         return pid
 
+    def traces(self) -> tuple[Path, Path]:
+        """Return what it has to remove in the end: the arena, and the folder of the sockets."""
+        arena, folder = _ARENA.findall(self.service.log)[-1]
+        return SHM / arena, Path(folder)
+
     def ready(self) -> bool:
         """Whether a request would be answered."""
         try:
@@ -97,20 +102,13 @@ def lives(pid: int) -> bool:
         return False
 
 
-def left_behind() -> set[str]:
-    """Return the arenas and sockets' folders that there are now."""
-    folders = Path(tempfile.gettempdir()).glob("resnet-serve-*")
-    return {str(path) for path in (*SHM.glob("resnet-serve-*"), *folders)}
-
-
 @contextmanager
 def cluster(artifacts: Path, *arguments: str, frontends: int = 2) -> Iterator[Cluster]:
     """Serve `artifacts` from several processes; after the block they have ended and left nothing behind."""
-    before = left_behind()
     with serving(artifacts, "--frontends", str(frontends), *arguments) as service:
         here = Cluster(service)
         yield here
         here.client.close()
-        pids = here.pids().values()
+        pids, traces = here.pids().values(), here.traces()
     assert not [pid for pid in pids if lives(pid)]
-    assert left_behind() <= before
+    assert not [path for path in traces if path.exists()]

@@ -20,22 +20,25 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.service.artefacts import write_brightness
-from tests.service.cluster.processes import Cluster, answered, cluster, left_behind, lives, until
+from tests.service.cluster.processes import Cluster, answered, cluster, lives, until
 from tests.service.serving import Service, command, environment, serving
 
 
 def start(artifacts: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a service that is expected not to come up."""
-    return subprocess.run(
-        command("--artifacts", str(artifacts), "--port", "0", "--frontends", "2", *arguments),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    """Run a service that is expected not to come up, and to remove its folder of sockets."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = subprocess.run(
+            command("--artifacts", str(artifacts), "--port", "0", "--frontends", "2", *arguments),
+            cwd=ROOT,
+            env=environment(TMPDIR=folder),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert not list(Path(folder).iterdir())
+    return result
 
 
 @contextmanager
@@ -59,7 +62,6 @@ def test_sigterm_loses_nothing_that_was_accepted_and_leaves_nothing_behind(artif
 
 
 def test_control_c_reaches_the_whole_group_and_still_stops_it_in_order(artifacts: Path) -> None:
-    before = left_behind()
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "log"
         with output.open("wb") as log:
@@ -77,11 +79,10 @@ def test_control_c_reaches_the_whole_group_and_still_stops_it_in_order(artifacts
         assert process.wait(timeout=20) == 0
         assert "Traceback" not in service.log
         assert "starting another" not in service.log
-    assert left_behind() <= before
+        assert not [path for path in Cluster(service).traces() if path.exists()]
 
 
 def test_a_second_signal_stops_at_once(artifacts: Path) -> None:
-    before = left_behind()
     with ending_with(1), serving(artifacts, "--frontends", "2") as service:
         here = Cluster(service)
         here.kill("engine-0", signal.SIGSTOP)
@@ -95,40 +96,36 @@ def test_a_second_signal_stops_at_once(artifacts: Path) -> None:
             assert isinstance(waiting.exception(timeout=10), httpx.TransportError)
         service.process.wait(timeout=10)
         assert not any(map(lives, here.pids().values()))
-    assert left_behind() <= before
+        assert not [path for path in here.traces() if path.exists()]
 
 
 def test_when_the_supervisor_is_killed_its_children_end_and_even_then_nothing_stays(artifacts: Path) -> None:
-    before = left_behind()
     with ending_with(-9), serving(artifacts, "--frontends", "2") as service:
-        pids = Cluster(service).pids().values()
-        assert len(left_behind() - before) == 2
+        here = Cluster(service)
+        pids, traces = here.pids().values(), here.traces()
+        assert all(path.exists() for path in traces)
         service.process.kill()
         until(lambda: not any(map(lives, pids)), 10)
         # The resource tracker unlinks the arena once the last process that had it open is gone.
-        until(lambda: left_behind() <= before, 10)
+        until(lambda: not any(path.exists() for path in traces), 10)
 
 
 def test_a_child_that_cannot_start_ends_the_service_with_its_reason(tmp_path: Path) -> None:
     write_brightness(tmp_path).write_bytes(b"not a model")
-    before = left_behind()
     result = start(tmp_path)
     assert result.returncode == 1
     assert "the engine cannot start:" in result.stdout
     assert "model.onnx cannot be loaded" in result.stdout
     assert "Traceback" not in result.stdout
-    assert left_behind() <= before
 
 
 def test_an_arena_that_does_not_fit_is_refused_at_start(artifacts: Path) -> None:
     size = shutil.disk_usage("/dev/shm").total
-    before = left_behind()
     result = start(artifacts, "--queue-capacity", str(size // 4096))  # a slot of `brightness` takes more than a page
     assert result.returncode == 1
     assert "/dev/shm is too small for" in result.stdout
     assert "--shm-size" in result.stdout
     assert "Traceback" not in result.stdout
-    assert left_behind() <= before
 
 
 def test_a_port_in_use_is_told(artifacts: Path) -> None:

@@ -12,9 +12,8 @@ import httpx
 
 from tests.service.cluster.processes import Cluster, answered, cluster, grey, lives, until
 
-# Half a second for a process to start, a second for its imports, and as much again for a busy machine. Measured
-# on two idle cores: 1.6 s.
-BACK_WITHIN_S = 10
+# What is promised. Measured with as many busy processes beside it as would fill four such machines: 1.0 s.
+BACK_WITHIN_S = 5
 
 
 def crowd(here: Cluster, requests: int, at_once: int = 32) -> list[int | None]:
