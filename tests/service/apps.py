@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -81,7 +82,14 @@ async def running(
             yield app, client
 
 
-def eventually(happened: Callable[[], bool], within_s: float = 5.0) -> bool:
+async def soon(happened: Callable[[], bool], within_s: float = 10.0) -> None:
+    """Wait until `happened()`, on the event loop."""
+    async with asyncio.timeout(within_s):
+        while not happened():  # noqa: ASYNC110 - a thread makes it happen, and tells nobody
+            await asyncio.sleep(0.005)
+
+
+def eventually(happened: Callable[[], bool], within_s: float = 10.0) -> bool:
     """Wait until `happened()`."""
     limit_s = time.monotonic() + within_s
     while not happened():

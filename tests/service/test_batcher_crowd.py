@@ -61,8 +61,8 @@ async def crowd(seed: int) -> Counter[str]:
 def test_ten_thousand_callers_a_third_of_whom_hang_up_leave_nothing_behind(
     loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with asyncio.Runner(loop_factory=loop) as runner:
         outcomes = runner.run(crowd(1))
     assert outcomes["CancelledError"] > CALLERS // 6  # many were still there to hang up
-    assert time.perf_counter() - started < 10  # 2 to 3 seconds on two quiet cores
+    assert time.process_time() - started < 5  # seconds of CPU time; a quiet machine takes about as long

@@ -162,7 +162,8 @@ def test_a_stop_answers_who_is_in_and_ends_with_0(tmp_path: Path, number: int) -
 
         asking = threading.Thread(target=ask)
         asking.start()
-        time.sleep(0.2)
+        while asking.is_alive() and httpx.get(f"{service.url}/healthz").json()["queue_depth"] == 0:
+            time.sleep(0.01)
         os.kill(service.pid, number)
         asking.join(10)
         assert service.process.wait(10) == 0

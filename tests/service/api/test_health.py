@@ -13,7 +13,7 @@ from service.errors import Unavailable
 from service.model import Model
 from tests.service.api.greys import grey, top
 from tests.service.api.problems import assert_problem
-from tests.service.apps import FakeEngine, Gate, running
+from tests.service.apps import FakeEngine, Gate, running, soon
 from tests.service.serving import Service
 
 
@@ -75,11 +75,12 @@ def test_a_draining_service_answers_who_is_in_and_refuses_who_comes() -> None:
     gate = Gate()
 
     async def main() -> None:
-        async with running(FakeEngine(gate)) as (app, client):
+        engine = FakeEngine(gate)
+        async with running(engine) as (app, client):
             inside = asyncio.create_task(client.post("/classify", content=grey(3)))
-            await asyncio.sleep(0.1)
+            await soon(lambda: engine.batches == [1])
             stopping = asyncio.create_task(app.state.lifecycle.stop())
-            await asyncio.sleep(0.02)
+            await soon(lambda: app.state.lifecycle.phase == "draining")
             assert await statuses(client) == {"/livez": 200, "/readyz": 503, "/healthz": 503}
             assert (await client.get("/readyz")).json()["status"] == "draining"
             assert_problem(await client.post("/classify", content=grey(1)), 503)
@@ -108,11 +109,12 @@ def test_the_queue_depth_counts_who_waits() -> None:
     gate = Gate()
 
     async def main() -> None:
-        async with running(FakeEngine(gate)) as (_, client):
+        engine = FakeEngine(gate)
+        async with running(engine) as (app, client):
             calls = [asyncio.create_task(client.post("/classify", content=grey(0)))]
-            await asyncio.sleep(0.2)
+            await soon(lambda: engine.batches == [1])
             calls += [asyncio.create_task(client.post("/classify", content=grey(n))) for n in range(3)]
-            await asyncio.sleep(0.2)
+            await soon(lambda: app.state.lifecycle.model.backend.depth == 3)
             report: dict[str, Any] = (await client.get("/healthz")).json()
             gate.opened.set()
             await asyncio.gather(*calls)
