@@ -59,7 +59,7 @@ class Frontend(Server):
     def __init__(self, settings: Settings, folder: Path, sender: Sender, control: Control) -> None:
         app = create_app(settings, build=self._build)
         super().__init__(settings, app)
-        if sender.generation:
+        if sender != (0, 0):
             app.router.lifespan_context = self._loaded_first(app.router.lifespan_context)
         self._settings = settings
         self._sender = sender
@@ -80,7 +80,8 @@ class Frontend(Server):
         await super().startup(sockets)
 
     def _loaded_first(self, lifespan: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
-        # A successor takes connections only when it can answer: until then the other frontends do.
+        # Only the very first takes connections before it can answer, to say that the service is starting: when one
+        # of them is ready, no other shall say that.
         @asynccontextmanager
         async def loaded_first(app: FastAPI) -> AsyncIterator[None]:
             async with lifespan(app):

@@ -57,7 +57,8 @@ class Supervisor:
         self._settings = settings
         self._folder = folder
         self._listener = listener
-        self._announce: Callable[[Opened], None] | None = announce
+        self._announce = announce
+        self._announced = False
         self._arena: Arena | None = None
         self._opened: Opened | None = None
         self._addresses: dict[int, str] = {}  # of the engines that serve
@@ -123,8 +124,8 @@ class Supervisor:
             post.start(partial(self._heard_frontend, post))
             if self._opened is not None:
                 post.send(self._opened)
-            for engine, address in self._addresses.items():
-                post.send(EngineUp(engine, address))
+            if index == 0 or self._announced:
+                self._name_engines(post)
             await post.ended()
             self._tell(self._engines, FrontendGone(index, post.generation))
             if self._arena is not None:
@@ -138,7 +139,7 @@ class Supervisor:
         logger.error("%s; starting another", post.obituary)
         if post.false_starts >= _FALSE_STARTS:
             self._give_up(f"{post.name} died {post.false_starts} times before it was ready")
-        elif post.gave_up and self._announce is not None:  # nothing ever worked: it will not by itself
+        elif post.gave_up and not self._announced:  # nothing ever worked: it will not by itself
             self._give_up(f"{post.name} cannot start; its own message is above")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), post.pause_s())
@@ -149,7 +150,9 @@ class Supervisor:
         elif isinstance(message, Serving):
             self._engines[index].ready()
             self._addresses[index] = message.address
-            self._tell(self._frontends, EngineUp(index, message.address))
+            # Until the first frontend answers it alone takes connections, to say that the service is starting: nobody
+            # shall be told so by another when that one is ready.
+            self._tell(self._frontends if self._announced else self._frontends[:1], EngineUp(index, message.address))
 
     def _open(self, loaded: Loaded) -> None:
         """Make the arena when the first engine has loaded; later ones must promise what that one did."""
@@ -171,9 +174,16 @@ class Supervisor:
     def _heard_frontend(self, post: Post, message: Message) -> None:
         if isinstance(message, Ready):
             post.ready()
-            if self._announce is not None and self._opened is not None:
+            if not self._announced and self._opened is not None:
+                self._announced = True
                 self._announce(self._opened)
-                self._announce = None
+                for other in self._frontends:
+                    if other is not post:
+                        self._name_engines(other)
+
+    def _name_engines(self, post: Post) -> None:
+        for engine, address in self._addresses.items():
+            post.send(EngineUp(engine, address))
 
     def _tell(self, posts: Iterable[Post], message: Message) -> None:
         for post in posts:
