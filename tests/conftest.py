@@ -29,11 +29,14 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def trained(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with the trained `resnet18` and `resnet50`, as a user exports them; seconds, so once."""
+    """A model repository with the trained `resnet18` and `resnet50`, exported once, by the command line.
+
+    Of the second it is told nothing but the file.
+    """
     from export.__main__ import main  # here, so that tests of the service alone need no torch
 
     repository = tmp_path_factory.mktemp("trained")
-    for architecture, file in (("resnet18", "resnet18.pth"), ("resnet50", "resnet50.safetensors")):
+    for architecture, file in (("resnet18", "resnet18.pth"), ("auto", "resnet50.safetensors")):
         weights = str(shared / "weights" / file)
         assert main([architecture, "--weights", weights, "--output", str(repository), "--quiet"]) == 0
     return repository

@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.__main__ import main
 from export.verify import reference
 from models.checkpoint import load_checkpoint
 from models.hashing import sha256
@@ -18,16 +17,6 @@ from service.repository import find
 from tests.export.conftest import contract_of, probabilities
 
 CHECKPOINTS = {"resnet18": "resnet18.pth", "resnet50": "resnet50.safetensors"}
-
-
-@pytest.fixture(scope="module")
-def repository(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both networks, exported by the command line; of the second it is told nothing but the file."""
-    folder = tmp_path_factory.mktemp("artifacts")
-    weights = shared / "weights"
-    assert main(["resnet18", "--weights", str(weights / CHECKPOINTS["resnet18"]), "--output", str(folder)]) == 0
-    assert main(["auto", "--weights", str(weights / CHECKPOINTS["resnet50"]), "--output", str(folder)]) == 0
-    return folder
 
 
 def photos(shared: Path, every: int) -> tuple[NDArray[np.uint8], list[int]]:
@@ -46,8 +35,8 @@ def photos(shared: Path, every: int) -> tuple[NDArray[np.uint8], list[int]]:
 
 
 @pytest.mark.parametrize("architecture", CHECKPOINTS)
-def test_the_contract_says_what_was_exported(architecture: str, repository: Path, shared: Path) -> None:
-    contract = contract_of(find(repository, architecture).path)
+def test_the_contract_says_what_was_exported(architecture: str, trained: Path, shared: Path) -> None:
+    contract = contract_of(find(trained, architecture).path)
     checkpoint = shared / "weights" / CHECKPOINTS[architecture]
     assert (contract.name, contract.architecture) == (architecture, architecture)
     assert (contract.weights.name, contract.weights.sha256) == (checkpoint.name, sha256(checkpoint))
@@ -59,10 +48,10 @@ def test_the_contract_says_what_was_exported(architecture: str, repository: Path
 
 @pytest.mark.parametrize("architecture", CHECKPOINTS)
 def test_photos_are_answered_as_pytorch_answers_them_and_mostly_right(
-    architecture: str, repository: Path, shared: Path
+    architecture: str, trained: Path, shared: Path
 ) -> None:
     images, classes = photos(shared, every=20)
-    path = find(repository, architecture).path
+    path = find(trained, architecture).path
     network = load_checkpoint(shared / "weights" / CHECKPOINTS[architecture]).network()
     want = reference(network, contract_of(path).preprocessing, images)
     got = probabilities(path, images)
@@ -71,7 +60,7 @@ def test_photos_are_answered_as_pytorch_answers_them_and_mostly_right(
     assert np.mean(got.argmax(axis=1) == classes) > 0.5  # 74.0% and 82.8% of all 250
 
 
-def test_the_file_is_hardly_larger_than_its_weights(repository: Path) -> None:
+def test_the_file_is_hardly_larger_than_its_weights(trained: Path) -> None:
     parameters = {"resnet18": 11_689_512, "resnet50": 25_557_032}
     for architecture, count in parameters.items():
-        assert find(repository, architecture).path.stat().st_size == pytest.approx(4 * count, rel=2e-3)
+        assert find(trained, architecture).path.stat().st_size == pytest.approx(4 * count, rel=2e-3)
