@@ -6,7 +6,7 @@ import io
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from benchmarks import toy
 from benchmarks.int8 import quantize
 from service.contract import Preprocessing
 from service.image import Decoder
-from service.repository import FILE_NAME
+from service.repository import FILE_NAME, find
 
 Say = Callable[[str], None]
 
@@ -51,8 +51,8 @@ class Subject:
 
     @property
     def artefact(self) -> Path:
-        """The ONNX file."""
-        return self.artifacts / self.model / "1" / FILE_NAME
+        """The ONNX file that the service takes: the highest version."""
+        return find(self.artifacts, self.model).path
 
 
 def overhead(scratch: Path) -> Subject:
@@ -82,11 +82,13 @@ def network(name: str, shared: Path, scratch: Path, say: Say) -> Subject:
     note = f"{'trained' if trained else 'UNTRAINED'} weights, {len(images)} {'photos' if trained else 'images'}"
     say(f"{name}: exporting {plain}, unless it is there already")
     _export(architecture, str(weights) if trained else "untrained", plain, artifacts)
-    subject = Subject(name, artifacts, f"{plain}-int8" if quantized else plain, images, note)
-    if quantized and not subject.artefact.exists():
+    if not quantized:
+        return Subject(name, artifacts, plain, images, note)
+    source, target = find(artifacts, plain).path, artifacts / f"{plain}-int8" / "1" / FILE_NAME
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         say(f"{name}: quantising")
-        _quantize(artifacts / plain / "1" / FILE_NAME, subject)
-    return subject
+        _quantize(source, target, images[:_CALIBRATION_IMAGES])
+    return Subject(name, artifacts, f"{plain}-int8", images, note)
 
 
 def photos(shared: Path, scratch: Path) -> tuple[Path, ...]:
@@ -109,10 +111,10 @@ def _export(architecture: str, weights: str, name: str, artifacts: Path) -> None
     subprocess.run([*command, "--output", str(artifacts), "--if-missing", "--quiet"], check=True)
 
 
-def _quantize(source: Path, subject: Subject) -> None:
+def _quantize(source: Path, target: Path, images: Sequence[Path]) -> None:
     decoder = Decoder(Preprocessing(resize=256, crop=224, mean=(0, 0, 0), std=(1, 1, 1)))
-    images = [decoder.decode(path.read_bytes()) for path in subject.images[:_CALIBRATION_IMAGES]]
-    quantize(source, subject.artefact, images, subject.model)
+    name = target.parent.parent.name
+    quantize(source, target, [decoder.decode(path.read_bytes()) for path in images], name)
 
 
 def _paint(folder: Path) -> list[Path]:
