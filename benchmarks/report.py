@@ -28,7 +28,7 @@ def circumstances(command: Sequence[str], plan: Plan) -> dict[str, Any]:
         "command": " ".join(command),
         "commit": _commit(),
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": available_cores(),
         # How many processes wanted a core during the last minute: others' work spoils ours.
         "load_average_before": round(os.getloadavg()[0], 2),
@@ -164,7 +164,8 @@ def _commit() -> str:
     return described.stdout.strip() or "no commit"
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """Return the processor's name, or its architecture where the system has no name for it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
