@@ -82,6 +82,7 @@ class _Endpoints:
         deadline_s = time.monotonic() + self._timeout_s
         model = self._lifecycle.model
         top_k = _top_k(request, model)
+        _probe(model, deadline_s)
         body = await read_image(request, self._max_body_bytes)
         with WhileConnected(request.receive):
             row, timing = await model.classify(body, deadline_s=deadline_s)
@@ -92,11 +93,18 @@ class _Endpoints:
         deadline_s = time.monotonic() + self._timeout_s
         model = self._lifecycle.model
         top_k = _top_k(request, model)
+        _probe(model, deadline_s)
         files = await read_images(request, self._max_body_bytes, self._max_images)
         with WhileConnected(request.receive):
             results, timing = await model.classify_many([file.body for file in files], deadline_s=deadline_s)
         items = [_result(model, *pair, top_k) for pair in zip(files, results, strict=True)]
         return _respond(f'{{"model": {model.predictions.model_json}, "results": [{", ".join(items)}]}}', timing)
+
+
+def _probe(model: Model, deadline_s: float) -> None:
+    """Refuse now what would be refused anyway once its body has been read, which would be work for nothing."""
+    with model.backend.reserve(1, deadline_s=deadline_s):
+        pass
 
 
 def _top_k(request: Request, model: Model) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import httpx
 import numpy as np
@@ -147,6 +147,28 @@ def test_a_full_queue_refuses_before_anything_is_spent_on_decoding() -> None:
             calls.append(asyncio.create_task(client.post("/classify", content=grey(2))))
             await soon(lambda: depth(app) == 1)
             assert_problem(await client.post("/classify", content=b"not an image"), 429)
+            gate.opened.set()
+            await asyncio.gather(*calls)
+
+    asyncio.run(main())
+
+
+def test_a_full_queue_refuses_before_the_body_is_read() -> None:
+    gate = Gate()
+
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    async def main() -> None:
+        engine = FakeEngine(gate)
+        async with running(engine, queue_capacity=1, max_images_per_request=1) as (app, client):
+            calls = [asyncio.create_task(client.post("/classify", content=grey(1)))]
+            await soon(lambda: engine.batches == [1])
+            calls.append(asyncio.create_task(client.post("/classify", content=grey(2))))
+            await soon(lambda: depth(app) == 1)
+            for path in ("/classify", "/classify/batch"):
+                assert_problem(await client.post(path, content=unread()), 429)
             gate.opened.set()
             await asyncio.gather(*calls)
 
