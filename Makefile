@@ -19,7 +19,7 @@ TORCH = $(shell sed -nE 's/^ *"(torch==[^"]+)".*/\1/p' pyproject.toml)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two of these at once would install into one environment
-.PHONY: help serve test check lint lock clean
+.PHONY: help serve test check lint bench lock clean
 
 help: ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -46,6 +46,9 @@ lint: $(VENV)/.dev ## ruff and mypy --strict
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: $(VENV)/.dev ## measure the service beside the bound of its own parts, five minutes [ARGS=--help]
+	$(BIN)/python -m benchmarks $(ARGS)
 
 # One resolution for all, so that what is tested is what is shipped: the others are cut out of dev.lock.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
