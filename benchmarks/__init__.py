@@ -17,4 +17,14 @@ run.py        everything in turns, round by round, so that a noisy neighbour tro
 targets.py    what has to be reached, and whether it was
 report.py     the Markdown table and the JSON
 plot.py       the figure
+
+    python -m benchmarks.runtime         (two minutes)
+
+runtime.py    why the engine and its threads are arranged as they are: sessions, calls, freed memory
+sessions.py   ONNX Runtime's sessions: what they reach, what loading takes, what they hold
+freed.py      page faults of decoding, in a process of its own
+
+    python benchmarks/decode.py
+
+decode.py     what decoding costs, against Pillow
 """
