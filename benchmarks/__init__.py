@@ -18,7 +18,7 @@ targets.py    what has to be reached, and whether it was
 report.py     the Markdown table and the JSON
 plot.py       the figure
 
-    python -m benchmarks.runtime         (two minutes)
+    python -m benchmarks.runtime         (minutes)
 
 runtime.py    why the engine and its threads are arranged as they are: sessions, calls, freed memory
 sessions.py   ONNX Runtime's sessions: what they reach, what loading takes, what they hold

@@ -1,6 +1,6 @@
 """What the service is built on, piece by piece: ONNX Runtime's sessions, threads called from the event loop, memory.
 
-    python -m benchmarks.runtime                 (two minutes, no GPU)
+    python -m benchmarks.runtime                 (minutes: 204 s at a load average of 7 on two cores; no GPU)
 
 Contenders take turns, round after round, and the median round counts. Prints Markdown tables. Where others work on
 the machine too, trust CPU time, and ratios within a table; what is said of memory holds all the same.
@@ -65,7 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     parsed.scratch.mkdir(parents=True, exist_ok=True)
     rounds = 1 if parsed.quick else parsed.rounds
-    print(f"{_CORES} cores, {cpu_model()}, load average {os.getloadavg()[0]:.1f}; ONNX Runtime {ort.__version__}")
+    print(
+        f"{_CORES} cores, {cpu_model()}, load average {os.getloadavg()[0]:.1f}; ONNX Runtime {ort.__version__}",
+        flush=True,
+    )
     for subject in _subjects(parsed):
         batches = (1, 4, 8) if subject.name == "resnet50" else (1, 2, 4, 8)
         print_layouts(subject, batches, 0.01 if parsed.quick else 0.25, rounds)
