@@ -139,7 +139,7 @@ def _cpu_sessions(path: Path, narrow: int, wide: int) -> tuple[ort.InferenceSess
     if narrow == wide:
         session = _session(path, [CPU], narrow)
         return session, session
-    # Loading is single-threaded: side by side, the second one costs no time where there is a second core.
+    # Loading is single-threaded: side by side, the second one hides behind the first where there is a second core.
     with ThreadPoolExecutor(2) as pool:
         # Spinning between operators makes a lone image faster by a tenth, and takes a core from whoever needs it.
         futures = [pool.submit(_session, path, [CPU], narrow), pool.submit(_session, path, [CPU], wide, spin=True)]

@@ -1,6 +1,6 @@
 """Blocking calls on threads, awaited from the event loop: decoding, and the engine's runs.
 
-`concurrent.futures` does the same for three times the CPU time a call (a lock and a condition for every future,
+`concurrent.futures` does the same for nearly three times the CPU time a call (a lock and a condition for every future,
 one wake-up of the loop for each; docs/performance.md), and calls here are as short as a third of a millisecond. So:
 plain queues towards the threads, and on the way back one wake-up of the loop for however many calls have ended.
 """
