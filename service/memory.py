@@ -1,9 +1,9 @@
 """How the C library keeps memory: what images are decoded in is kept for the next one.
 
 glibc maps and unmaps each block of more than 128 KiB, and every page of it then faults anew. It learns not to, by and
-by; this tells it at the start. `python -m benchmarks.freed` counts the faults: a photo costs 14 on a thread without this
-and 45 on the main thread, and none with it. mallopt(3) has the parameters; other C libraries have none, and keep their
-ways.
+by; this tells it at the start. `python -m benchmarks.freed` counts the faults: a photo costs 14 on a thread without
+this and 45 on the main thread, and none with it. mallopt(3) has the parameters; other C libraries have none, and keep
+their ways.
 """
 
 from __future__ import annotations
