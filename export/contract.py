@@ -17,7 +17,7 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
-from service.contract import Certificate, Contract, Label, Preprocessing, Weights, hash_labels
+from service.contract import Certificate, Contract, Label, Precision, Preprocessing, Weights, hash_labels
 
 SETTINGS_KEY = "resnet.export_settings"
 _PACKAGES = ("resnet-serve", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -27,15 +27,17 @@ def build(
     *,
     name: str,
     architecture: str,
+    precision: Precision,
     weights: Weights,
     preprocessing: Preprocessing,
     labels: tuple[Label, ...],
     certificate: Certificate,
 ) -> Contract:
-    """Return the contract of an artefact made now, here, of float32 weights."""
+    """Return the contract of an artefact made now, here."""
     return Contract(
         name=name,
         architecture=architecture,
+        precision=precision,
         weights=weights,
         preprocessing=preprocessing,
         labels=labels,

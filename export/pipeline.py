@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from export import contract, repository, source
+from export import contract, precision, repository, source
 from export.labels import IMAGENET_CLASSES, default_labels
 from export.request import AUTO, Request
 from export.source import Source
@@ -51,6 +51,7 @@ def export(request: Request, *, report: Say, warn: Say, progress: bool = False) 
     Raises:
         ExportError: one of its kinds; then the repository is as it was.
     """
+    precision.check(request)
     settings = request.settings()
     if request.architecture != AUTO:
         _check_destination(request, request.architecture)  # before a download
@@ -63,9 +64,13 @@ def export(request: Request, *, report: Say, warn: Say, progress: bool = False) 
     model, certificate = _verified_graph(found, report, progress)
     if certificate.max_difference < ROUNDING:
         warn("the network answers every test image with 0 or 1, so the comparison with PyTorch shows little")
+    model, certificate = precision.convert(
+        model, certificate, request, found, report=report, warn=warn, progress=progress
+    )
     promise = contract.build(
         name=request.name or found.architecture,
         architecture=found.architecture,
+        precision=request.precision,
         weights=found.weights,
         preprocessing=found.preprocessing,
         labels=labels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +30,11 @@ class Request:
         output: The model repository.
         version: None for the next one.
         force: Whether to replace an existing version.
-        seed: Of untrained weights.
+        seed: Of untrained weights, and of what calibration draws at random.
         resize, crop, mean, std: Preprocessing where it is not what the weights were trained with; as in
             `service.contract.Preprocessing`.
         precision: Of the artefact's weights.
+        calibration: A folder of images, which int8 needs.
     """
 
     architecture: str
@@ -48,6 +50,7 @@ class Request:
     mean: Triple | None = None
     std: Triple | None = None
     precision: Precision = "fp32"
+    calibration: Path | None = None
 
     @property
     def kind(self) -> Literal["untrained", "official", "file"]:
@@ -68,12 +71,13 @@ class Request:
             "architecture": self.architecture,
             "weights": f"sha256:{_hash(Path(self.weights or ''))}" if self.kind == "file" else self.weights,
             "labels": hash_labels(self.labels) if self.labels else None,
-            "seed": self.seed if self.kind == "untrained" else None,
+            "seed": self.seed if self.kind == "untrained" or self.calibration else None,
             "resize": self.resize,
             "crop": self.crop,
             "mean": self.mean,
             "std": self.std,
             "precision": self.precision,
+            "calibration": _listing(self.calibration) if self.calibration else None,
         }
         as_json: dict[str, Any] = json.loads(json.dumps(settings))
         return as_json
@@ -100,3 +104,9 @@ def _hash(path: Path) -> str:
         return sha256(path)
     except OSError as error:
         raise BadInput(f"--weights {path}: {error.strerror}") from error
+
+
+def _listing(folder: Path) -> str:
+    """Return a hash of the names and sizes of what is in a folder: the images themselves can be many gigabytes."""
+    files = sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in folder.rglob("*"))
+    return f"sha256:{hashlib.sha256(json.dumps(files).encode()).hexdigest()}"

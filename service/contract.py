@@ -86,16 +86,37 @@ class Check(_Frozen):
     top1_agreement: float
 
 
+class Quantization(_Frozen):
+    """How the int8 graph was made from the verified float32 one, and how well the two agree.
+
+    Attributes:
+        method: By which the activations' ranges were chosen, the best of those compared.
+        images: Number of images given to calibrate with.
+        held_out: Number of these that only compared: nothing was calibrated on them.
+        divergence: Mean Kullback-Leibler divergence from float32's probabilities on those held out, in nats.
+        top1_agreement: Part of those held out on which float32's top-1 is int8's.
+    """
+
+    method: str
+    images: int
+    held_out: int
+    divergence: float
+    top1_agreement: float
+
+
 class Certificate(_Frozen):
     """What was verified when the artefact was written.
 
     Attributes:
         tolerance: Largest difference of probabilities that was allowed.
-        checks: One entry per batch size and optimisation level.
+        checks: One entry per batch size and optimisation level; of an int8 artefact, those of the float32 graph
+            that it was quantised from.
+        quantization: Of an int8 artefact.
     """
 
     tolerance: float
     checks: tuple[Check, ...] = Field(min_length=1)
+    quantization: Quantization | None = None
 
     @property
     def max_difference(self) -> float:

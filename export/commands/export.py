@@ -23,6 +23,8 @@ examples:
   resnet-export resnet50 --weights IMAGENET1K_V1              the paper's recipe
   resnet-export resnet18 --weights cats.pth --labels cats.txt --name cats
                                                               your own, with your own classes
+  resnet-export resnet50 --precision int8 --calibration photos/
+                                                              for CPUs: a quarter of the size, 3 times the speed
   resnet-export auto --weights model.safetensors              architecture told from the checkpoint
   resnet-export resnet18 --weights untrained                  to try things out without a network
 
@@ -54,8 +56,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f".safetensors file, or {UNTRAINED}",
     )
     what.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes (default: ImageNet's for 1000)")
-    what.add_argument("--precision", choices=["fp32"], default="fp32", help="of the artefact (default: %(default)s)")
-    what.add_argument("--seed", type=int, default=0, help="of untrained weights (default: %(default)s)")
+    what.add_argument(
+        "--precision",
+        choices=["fp32", "fp16", "int8"],
+        default="fp32",
+        help="of the artefact: fp16 for GPUs, int8 for CPUs (default: %(default)s)",
+    )
+    what.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="DIR",
+        help="images like those that will be asked about, for int8: a hundred or more, in any folders, no labels",
+    )
+    what.add_argument(
+        "--seed", type=int, default=0, help="of untrained weights and of calibration (default: %(default)s)"
+    )
     _add_preprocessing(parser.add_argument_group("preprocessing, where your network was not trained with the usual"))
     _add_destination(parser.add_argument_group("where to"))
     parser.add_argument("--quiet", action="store_true", help="say nothing but warnings, errors and the result")
