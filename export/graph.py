@@ -28,6 +28,8 @@ def run(
     """
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # Threads that spin while they wait take the processor from one another wherever anything else is running.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     data = with_outputs(model, names).SerializeToString()
     session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     for start in range(0, len(images), batch_size):
