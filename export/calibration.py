@@ -28,8 +28,7 @@ from service.errors import ServiceError
 from service.image import Decoder
 
 MINIMUM, ENOUGH, MOST = 16, 100, 256  # images: fewer are refused, warned of; more are not looked at
-# Percentiles of a value's distribution that its range keeps; 100 is the plain minimum and maximum. Entropy (as in
-# TensorRT) is left out: with ONNX Runtime's 128 bins it did worse than min-max here, and takes minutes.
+# Of a value's distribution, what its range keeps; 100 is the plain minimum and maximum.
 PERCENTILES = (100.0, 99.9999, 99.999, 99.99)
 _BINS = 2048
 
