@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# How long the engine may take to end when nobody waits for its answer any more; one that hangs is left behind.
 _LAST_RUN_S = 5.0
 
 
@@ -26,6 +25,7 @@ class Phase(StrEnum):
 
     STARTING = "starting"
     READY = "ready"
+    UNAVAILABLE = "unavailable"
     DRAINING = "draining"
     FAILED = "failed"
 
@@ -35,10 +35,15 @@ class Lifecycle:
 
     Args:
         build: Returns the model, warm; may take its time, on a thread of its own.
+
+    Attributes:
+        last_run_s: How long the engine may take to end when nobody waits for its answer any more; one that hangs is
+            left behind.
     """
 
     def __init__(self, build: Callable[[], Model]) -> None:
         self.phase = Phase.STARTING
+        self.last_run_s = _LAST_RUN_S
         self._started_s = time.monotonic()
         self._build = build
         self._model: Model | None = None
@@ -51,16 +56,23 @@ class Lifecycle:
 
     @property
     def model(self) -> Model:
-        """The model that answers.
+        """The model that answers, also while the service drains: until it stops, somebody may still come.
 
         Raises:
-            Unavailable: starting, draining or failed, or the engine is being replaced.
+            Unavailable: starting, stopping or failed, or the engine is being replaced.
         """
-        if self._model is None or self.phase is not Phase.READY:
+        if self._model is None:
             raise Unavailable(f"the service is {self.phase}", retry_after_s=1.0)
         if self._model.backend.unavailable is not None:
             raise self._model.backend.unavailable
         return self._model
+
+    @property
+    def status(self) -> Phase:
+        """The phase as others should know it: ready only if a request would be answered, whatever was true before."""
+        if self.phase is Phase.READY and (self._model is None or self._model.backend.unavailable is not None):
+            return Phase.UNAVAILABLE
+        return self.phase
 
     def start(self) -> None:
         """Begin loading; `phase` turns ready once the model is warm."""
@@ -72,14 +84,18 @@ class Lifecycle:
             await asyncio.wait({self._loading})
         return self._model
 
+    def drain(self) -> None:
+        """Say from now on that nobody should be sent here any more; who comes all the same is answered."""
+        self.phase = Phase.DRAINING
+
     async def stop(self) -> None:
         """Answer what is in line, then let go of the model. Requests have ended by then, or were cancelled."""
-        self.phase = Phase.DRAINING
+        self.drain()
         if self._loading is not None:
             await self._loading
         if self._model is not None:
             try:
-                async with asyncio.timeout(_LAST_RUN_S):
+                async with asyncio.timeout(self.last_run_s):
                     await self._model.close()
             except TimeoutError:
                 logger.warning("the engine is still at work, for nobody: not waited for")

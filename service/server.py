@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import logging
+import os
 import signal
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
 from uvicorn.server import HANDLED_SIGNALS
 
 from service.announcement import announce
+from service.lifecycle import Phase
 from service.listener import listen
 from service.protocol import OneWriteProtocol
 
 if TYPE_CHECKING:
     import socket
+    from types import FrameType
 
     from fastapi import FastAPI
 
@@ -23,11 +27,23 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 
+logger = logging.getLogger(__name__)
+
+
 class Server(uvicorn.Server):
-    """Serves an app; says where once it would answer, and stops when there is nothing to serve."""
+    """Serves an app; says where once it would answer, and stops when there is nothing to serve.
+
+    signal ──▶ draining: not ready, still answering ──▶ the listener closes, what is in flight finishes ──▶ end
+                └── drain_delay_s ──┘
+    └────────────────────────────── shutdown_timeout_s ──────────────────────────────────────────────────┘
+    """
 
     def __init__(self, settings: Settings, app: FastAPI) -> None:
         self._lifecycle: Lifecycle = app.state.lifecycle
+        self._drain_delay_s = settings.drain_delay_s
+        self._shutdown_timeout_s = settings.shutdown_timeout_s
+        self._drained_s: float | None = None  # when the listener closes, once the service drains
+        self._ended_s = float("inf")  # when the process has to have ended
         self._announcing: asyncio.Task[None] | None = None
         self._failed = False
         super().__init__(
@@ -43,7 +59,6 @@ class Server(uvicorn.Server):
                 access_log=settings.access_log,
                 proxy_headers=False,
                 server_header=False,
-                timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_s),
             )
         )
 
@@ -53,8 +68,7 @@ class Server(uvicorn.Server):
         Raises:
             StartError: the port is taken, or the address is not one of this machine's.
         """
-        # uvicorn in the end raises the signal that stopped it again, for whoever handled it before, which by default
-        # would kill the process. Here that is the server itself, to whom it is nothing new.
+        # Before uvicorn handles signals, and after, they mean the same.
         for number in HANDLED_SIGNALS:
             signal.signal(number, self.handle_exit)
         self.run([listen(self.config.host, self.config.port)])
@@ -65,6 +79,36 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._announcing = asyncio.create_task(self._announce())
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first SIGTERM or SIGINT, leave at once at the second."""
+        if self._drained_s is not None or self.should_exit:
+            _leave(1, "told to stop a second time")
+        if self._lifecycle.phase is Phase.STARTING:  # nothing is in flight, and loading a model cannot be interrupted
+            _leave(0, "stopped while starting")
+        self._lifecycle.drain()
+        self._drained_s = time.monotonic() + self._drain_delay_s
+        self._ended_s = time.monotonic() + self._shutdown_timeout_s
+        logger.info("not ready any more; requests are answered for another %g s", self._drain_delay_s)
+
+    def end_within(self, seconds: float) -> None:
+        """Take no more connections from now on."""
+        self._ended_s = time.monotonic() + seconds
+        self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Note that the drain is over; called ten times a second."""
+        if self._drained_s is not None and time.monotonic() >= self._drained_s:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the listener, let what is in flight finish, tell those who would take too long."""
+        left_s = max(0.0, min(self._ended_s - time.monotonic(), self._shutdown_timeout_s))
+        # Part of it is for the engine's last run, which cannot be interrupted.
+        self._lifecycle.last_run_s = min(self._lifecycle.last_run_s, left_s / 4)
+        self.config.timeout_graceful_shutdown = left_s - self._lifecycle.last_run_s  # type: ignore[assignment]
+        await super().shutdown(sockets)
+
     async def _announce(self) -> None:
         model = await self._lifecycle.loaded()
         if model is None:
@@ -73,3 +117,10 @@ class Server(uvicorn.Server):
         if self.should_exit:
             return
         announce(model.contract, self.servers[0].sockets[0])
+
+
+def _leave(code: int, why: str) -> NoReturn:
+    """End the process at once: whatever it still does, nobody waits for it."""
+    logger.warning(why)
+    logging.shutdown()
+    os._exit(code)

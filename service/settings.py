@@ -24,6 +24,7 @@ class Settings(BaseSettings):
         cli_implicit_flags=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
+        cli_shortcuts={"drain-delay-s": "drain-delay", "shutdown-timeout-s": "shutdown-timeout"},
     )
 
     # What is served
@@ -81,8 +82,14 @@ class Settings(BaseSettings):
         "info", description="Least severe log messages written."
     )
     access_log: bool = Field(False, description="Write a log line for every request.")
+    drain_delay_s: float = Field(
+        0.0,
+        ge=0,
+        description="How long requests are still answered after SIGTERM, while readiness says no already: until "
+        "whoever sends them has noticed. 5 suits Kubernetes.",
+    )
     shutdown_timeout_s: float = Field(
-        30.0, gt=0, description="How long requests in flight may take to finish after SIGTERM."
+        30.0, gt=0, description="How long after SIGTERM the service has ended: the drain, and what is in flight."
     )
 
     @field_validator("devices", mode="before")
@@ -96,6 +103,15 @@ class Settings(BaseSettings):
             raise ValueError("devices: name one at least")
         if len(self.devices) > 1 and not self.frontends:
             raise ValueError(f"{len(self.devices)} devices need an engine process each: give --frontends as well")
+        return self
+
+    @model_validator(mode="after")
+    def _a_drain_leaves_time_to_finish(self) -> Settings:
+        if self.drain_delay_s >= self.shutdown_timeout_s:
+            raise ValueError(
+                f"drain_delay_s ({self.drain_delay_s:g}) is not shorter than shutdown_timeout_s "
+                f"({self.shutdown_timeout_s:g}): no time would be left for what is in flight"
+            )
         return self
 
     @model_validator(mode="after")

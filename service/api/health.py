@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
@@ -9,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from service.api.schemas import Health
 from service.errors import Unavailable
+from service.lifecycle import Phase
 
 if TYPE_CHECKING:
     from service.lifecycle import Lifecycle
@@ -45,10 +47,11 @@ def router(lifecycle: Lifecycle) -> APIRouter:
 
 
 def _report(lifecycle: Lifecycle) -> JSONResponse:
-    report: dict[str, Any] = {"status": lifecycle.phase, "uptime_s": round(lifecycle.uptime_s, 3), "queue_depth": 0}
-    try:
+    status = lifecycle.status
+    report: dict[str, Any] = {"status": status, "uptime_s": round(lifecycle.uptime_s, 3), "queue_depth": 0}
+    with contextlib.suppress(Unavailable):
         model = lifecycle.model
-    except Unavailable:
-        return JSONResponse(report, 503, {"Retry-After": "1", "Cache-Control": "no-store"})
-    report |= {"model": model.predictions.model, "provider": model.provider, "queue_depth": model.backend.depth}
-    return JSONResponse(report, 200, {"Cache-Control": "no-store"})
+        report |= {"model": model.predictions.model, "provider": model.provider, "queue_depth": model.backend.depth}
+    if status is Phase.READY:
+        return JSONResponse(report, 200, {"Cache-Control": "no-store"})
+    return JSONResponse(report, 503, {"Retry-After": "1", "Cache-Control": "no-store"})

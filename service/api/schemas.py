@@ -92,7 +92,7 @@ class Health(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"example": _HEALTH})
 
-    status: str = Field(description="ready, starting, draining or failed.")
+    status: str = Field(description="ready, starting, draining, failed, or unavailable while an engine is replaced.")
     model: ModelInfo | None = Field(default=None)
     provider: str | None = Field(default=None, description="The execution provider in use, as the session reports it.")
     uptime_s: float

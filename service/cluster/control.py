@@ -3,7 +3,7 @@
     engine ─▶ supervisor     Loaded, Serving
     frontend ─▶ supervisor   Ready
     supervisor ─▶ engine     Opened, FrontendGone, Stop
-    supervisor ─▶ frontend   Opened, EngineUp, EngineDown, Stop
+    supervisor ─▶ frontend   Opened, EngineUp, EngineDown, Drain, Stop
 
 The pipe is a lifeline too: when the supervisor is gone, however it went, its end closes and the child knows.
 Nothing per request passes here, so plain pickled objects will do: both ends are ours.
@@ -87,11 +87,18 @@ class FrontendGone:
 
 
 @dataclass(frozen=True)
+class Drain:
+    """Say that nobody should be sent here any more; answer who comes all the same."""
+
+
+@dataclass(frozen=True)
 class Stop:
-    """Finish what is in flight and end."""
+    """Take no more connections, finish what is in flight and end, within that many seconds."""
+
+    within_s: float
 
 
-Message = Loaded | Serving | Ready | Opened | EngineUp | EngineDown | FrontendGone | Stop
+Message = Loaded | Serving | Ready | Opened | EngineUp | EngineDown | FrontendGone | Drain | Stop
 
 
 class Control:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from service.app import create_app
 from service.cluster.arena import Arena
 from service.cluster.client import Client
-from service.cluster.control import Control, EngineDown, EngineUp, Message, Opened, Ready, Stop
+from service.cluster.control import Control, Drain, EngineDown, EngineUp, Message, Opened, Ready, Stop
 from service.cluster.messages import Sender
 from service.model import Model
 from service.server import Server
@@ -113,16 +113,18 @@ class Frontend(Server):
                     self._connected.set_result(None)
             case EngineDown() if self._client is not None:
                 self._client.disconnect(message.engine)
+            case Drain():
+                self._lifecycle.drain()
             case Stop():
-                self._stop()
+                self._stop(message.within_s)
             case _:
                 pass
 
-    def _stop(self) -> None:
+    def _stop(self, within_s: float) -> None:
         if not self._connected.done():  # nothing is in flight, and a thread waits for what will not come
             logging.shutdown()
             os._exit(0)
-        self.should_exit = True
+        self.end_within(within_s)
 
     def _orphaned(self) -> None:
         logger.error("the supervisor is gone")
@@ -130,4 +132,4 @@ class Frontend(Server):
         if self._client is not None:
             for engine in range(len(self._settings.devices)):  # they end too
                 self._client.disconnect(engine)
-        self._stop()
+        self._stop(self._settings.shutdown_timeout_s)

@@ -3,6 +3,7 @@
 start   engines and frontends side by side; the first engine that has loaded says how large a slot must be
 death   of an engine: frontends answer 503 at once, until its successor serves
         of a frontend: engines drop its jobs; the others go on taking connections from the shared socket
+drain   frontends say that they are not ready, and go on answering for a while
 stop    frontends finish what is in flight, then engines, then the arena and the sockets' folder go
 """
 
@@ -12,11 +13,12 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 from service.cluster.arena import Arena, ArenaError, Layout
-from service.cluster.control import EngineDown, EngineUp, FrontendGone, Loaded, Opened, Ready, Serving, Stop
+from service.cluster.control import Drain, EngineDown, EngineUp, FrontendGone, Loaded, Opened, Ready, Serving, Stop
 from service.cluster.post import Post
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FALSE_STARTS = 5  # deaths of one process before it was ready, in a row, after which the service gives up
-_GRACE_S = 5.0  # beyond what the processes allow themselves, before they are killed
+_RESERVE_S = 1.0  # of the time to stop in, what is for ending the engines and for killing who has not ended
 
 
 class Supervisor:
@@ -62,6 +64,7 @@ class Supervisor:
         self._arena: Arena | None = None
         self._opened: Opened | None = None
         self._addresses: dict[int, str] = {}  # of the engines that serve
+        self._ended_s: float | None = None  # by when all have to have ended, once told to stop
         self._stopping = asyncio.Event()
         self._failure: str | None = None
 
@@ -77,8 +80,7 @@ class Supervisor:
         try:
             await self._stopping.wait()
             self._listener.close()  # the frontends' own copies keep the port open until they close them
-            await _stop(self._frontends, self._settings.shutdown_timeout_s + _GRACE_S)
-            await _stop(self._engines, _GRACE_S)
+            await self._stop_in_order()
         finally:
             self._stopping.set()
             self._kill_all()
@@ -90,10 +92,22 @@ class Supervisor:
         return 0 if self._failure is None else 1
 
     def _told_to_stop(self) -> None:
-        if self._stopping.is_set():
+        if self._ended_s is not None or self._stopping.is_set():
             self._give_up("told to stop a second time")
             self._kill_all()
-        self._stopping.set()
+            return
+        self._ended_s = time.monotonic() + self._settings.shutdown_timeout_s
+        delay_s = self._settings.drain_delay_s if self._announced else 0.0
+        logger.info("not ready any more; requests are answered for another %g s", delay_s)
+        self._tell(self._frontends, Drain())
+        asyncio.get_running_loop().call_later(delay_s, self._stopping.set)
+
+    async def _stop_in_order(self) -> None:
+        ended_s = self._ended_s or time.monotonic() + self._settings.shutdown_timeout_s
+        left_s = ended_s - time.monotonic()
+        reserve_s = min(_RESERVE_S, left_s / 4)
+        await _stop(self._frontends, left_s - reserve_s, reserve_s / 2)
+        await _stop(self._engines, ended_s - time.monotonic())
 
     def _kill_all(self) -> None:
         for post in (*self._frontends, *self._engines):
@@ -124,6 +138,8 @@ class Supervisor:
             post.start(partial(self._heard_frontend, post))
             if self._opened is not None:
                 post.send(self._opened)
+            if self._ended_s is not None:
+                post.send(Drain())
             if index == 0 or self._announced:
                 self._name_engines(post)
             await post.ended()
@@ -204,13 +220,13 @@ def _layout(settings: Settings, loaded: Loaded) -> Layout:
     )
 
 
-async def _stop(posts: list[Post], within_s: float) -> None:
+async def _stop(posts: list[Post], within_s: float, grace_s: float = 0.0) -> None:
     for post in posts:
-        post.send(Stop())
+        post.send(Stop(within_s))
     ended = asyncio.gather(*(post.ended() for post in posts))
     try:
-        await asyncio.wait_for(ended, within_s)
+        await asyncio.wait_for(ended, within_s + grace_s)
     except TimeoutError:
-        logger.warning("killing what has not ended after %.0f s", within_s)
+        logger.warning("killing what has not ended after %.1f s", within_s + grace_s)
         for post in posts:
             post.kill()

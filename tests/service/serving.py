@@ -83,7 +83,9 @@ def command(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def serving(artifacts: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Service]:
+def serving(
+    artifacts: Path, *arguments: str, env: Mapping[str, str] | None = None, ends_with: int = 0
+) -> Iterator[Service]:
     """Serve `artifacts` on a free port; in the block it is ready, after it, it has ended as it should."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "log"
@@ -103,5 +105,5 @@ def serving(artifacts: Path, *arguments: str, env: Mapping[str, str] | None = No
         finally:
             code = service.stop()
             text = service.log
-        assert code == 0, f"exit code {code}:\n{text}"
+        assert code == ends_with, f"exit code {code}:\n{text}"
         assert "Traceback" not in text, text

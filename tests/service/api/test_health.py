@@ -100,6 +100,7 @@ def test_a_backend_that_lost_its_engine_is_not_ready_though_the_service_has_star
             lost = property(lambda _: Unavailable("the engine is being replaced", retry_after_s=2.0))
             monkeypatch.setattr(type(model.backend), "unavailable", lost)
             assert await statuses(client) == {"/livez": 200, "/readyz": 503, "/healthz": 503}
+            assert (await client.get("/readyz")).json()["status"] == "unavailable"
             assert "replaced" in assert_problem(await client.post("/classify", content=grey(1)), 503)
 
     asyncio.run(main())

@@ -8,16 +8,14 @@ import time
 import httpx
 import pytest
 
-from service import lifecycle
 from tests.service.api.greys import grey
 from tests.service.api.problems import assert_problem
 from tests.service.apps import FakeEngine, Gate, eventually, served
 
 
 def test_an_engine_that_hangs_keeps_neither_its_callers_nor_the_server_waiting(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(lifecycle, "_LAST_RUN_S", 0.2)
     gate = Gate()
     engine = FakeEngine(gate)
     answers: list[httpx.Response] = []
@@ -33,7 +31,7 @@ def test_an_engine_that_hangs_keeps_neither_its_callers_nor_the_server_waiting(
             lambda: sum(engine.batches) + httpx.get(f"{url}/healthz").json()["queue_depth"] == len(asking)
         )
         started = time.monotonic()
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 2
     for thread in asking:
         thread.join(10)
     gate.opened.set()
