@@ -56,7 +56,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 FROM_DEV = $(LOCK) --constraints requirements/dev.lock
 
 lock: $(VENV)/.dev ## resolve the dependencies again [UPGRADE=--upgrade]
-	$(LOCK) $(UPGRADE) --extra cpu --extra export --extra plot --extra test --extra dev --group build --group torch \
+	$(LOCK) $(UPGRADE) --extra cpu --extra otel --extra export --extra plot --extra test --extra dev --group build --group torch \
 		pyproject.toml --output-file requirements/dev.lock
 	$(FROM_DEV) --extra cpu --extra export --group build --group torch \
 		pyproject.toml --output-file requirements/export.lock

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from fastapi_offline import FastAPIOffline
 
 from service import local
-from service.api import classify, health, problems
+from service.api import classify, exposition, health, problems
 from service.api.direct import FrontDoor
 from service.api.request_id import RequestIdMiddleware
 from service.lifecycle import Lifecycle
+from service.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -34,6 +35,7 @@ def create_app(
     engine: Engine | None = None,
     *,
     build: Callable[[], Model] | None = None,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """Assemble the service.
 
@@ -41,8 +43,10 @@ def create_app(
         settings: Everything that can be set.
         engine: An engine to serve instead of the artefact that `settings` name.
         build: Builds the model in another way than with an engine in this process.
+        metrics: Where everything is counted; by default nowhere else than here.
     """
-    lifecycle = Lifecycle(build or partial(local.build, settings, engine))
+    metrics = metrics or Metrics()
+    lifecycle = Lifecycle(build or partial(local.build, settings, metrics, engine))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -60,7 +64,8 @@ def create_app(
     direct = classify.routes(settings, lifecycle)
     app.router.routes.extend(direct)
     app.include_router(health.router(lifecycle))
+    app.include_router(exposition.router(settings, lifecycle, metrics))
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
-    app.middleware_stack = FrontDoor(app.build_middleware_stack(), direct)
+    app.middleware_stack = FrontDoor(app.build_middleware_stack(), direct, metrics)
     return app

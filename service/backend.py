@@ -30,6 +30,13 @@ class Answer(NamedTuple):
     inference_s: float
 
 
+class Occupancy(NamedTuple):
+    """How many slots for one image each, in memory shared between processes, are in use, of how many."""
+
+    used: int
+    total: int
+
+
 class Place(Protocol):
     """A place in line, held while the caller prepares its images; leaving the block gives it back."""
 
@@ -60,6 +67,7 @@ class Backend(Protocol):
     Attributes:
         depth: How many images hold a place: waiting, or being decoded in order to wait.
         unavailable: Why nobody is admitted now, or None.
+        occupancy: Of its shared memory; None where it needs none.
     """
 
     @property
@@ -67,6 +75,9 @@ class Backend(Protocol):
 
     @property
     def unavailable(self) -> ServiceError | None: ...  # noqa: D102 - see Attributes
+
+    @property
+    def occupancy(self) -> Occupancy | None: ...  # noqa: D102 - see Attributes
 
     def reserve(self, images: int, *, deadline_s: float = math.inf, priority: int = 0) -> Place:
         """Hold a place in line for `images` images, before anything is spent on decoding them.

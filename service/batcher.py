@@ -13,55 +13,25 @@ import asyncio
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from service.backend import Answer
 from service.errors import DeadlineExceeded, EngineFailed, QueueFull, ServiceError, Unavailable
 from service.line import Job, Line, level_of
+from service.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from service.backend import Images
     from service.cost import CostModel
+    from service.lanes import Lanes, Threads
 
 logger = logging.getLogger(__name__)
-
-
-class Lanes(Protocol):
-    """An engine as the batcher sees it: a number of runs that may go on at once.
-
-    Attributes:
-        count: How many runs may go on at once.
-        pipelined: True where lanes share one device, so that a second run only overlaps its assembly with the
-            first one's compute; False where each lane has cores of its own.
-        can_widen: Whether one run can use every lane's cores, which is fastest when there is only one image.
-    """
-
-    count: int
-    pipelined: bool
-    can_widen: bool
-
-    def run(self, images: Images, *, wide: bool) -> Awaitable[NDArray[np.float32]]:
-        """Return the probabilities of `images`, (len(images), classes)."""
-
-
-class Threads(Protocol):
-    """Threads that runs share with decoding.
-
-    Attributes:
-        idle: How many have nothing to do.
-        on_idle: Called whenever one has nothing to do any more.
-    """
-
-    on_idle: Callable[[], None] | None
-
-    @property
-    def idle(self) -> int: ...  # noqa: D102 - see Attributes
 
 
 class Part(NamedTuple):
@@ -83,8 +53,11 @@ class Batcher:
         max_queue_delay_s: How long a batch that is not full may wait for company; 0 for never.
         threads: The threads of the lanes where they decode as well. While all of them are busy decoding, a batch
             that is not worth a core yet goes on growing: it could not run anyway.
+        metrics: Where runs and dead work are counted.
         clock: Monotonic seconds, the event loop's own time by default.
     """
+
+    occupancy = None  # images wait in this process's own memory
 
     def __init__(
         self,
@@ -95,6 +68,7 @@ class Batcher:
         queue_capacity: int,
         max_queue_delay_s: float = 0.0,
         threads: Threads | None = None,
+        metrics: Metrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lanes = lanes
@@ -103,6 +77,7 @@ class Batcher:
         self._capacity = queue_capacity
         self._max_queue_delay_s = max_queue_delay_s
         self._clock = clock
+        self._metrics = metrics or Metrics()
         self._threads = threads
         if threads is not None:
             threads.on_idle = self._schedule
@@ -174,7 +149,7 @@ class Batcher:
         try:
             await job.future
         finally:
-            self._line.leave(job)
+            self._metrics.dropped("cancelled", self._line.leave(job))
             if job.timer is not None:
                 job.timer.cancel()
             self._settle()
@@ -182,7 +157,7 @@ class Batcher:
         return Answer(job.rows, job.started_s - job.arrived_s, job.inference_s)
 
     def _expire(self, job: Job) -> None:
-        self._line.leave(job)
+        self._metrics.dropped("expired", self._line.leave(job))
         _fail(job, DeadlineExceeded("the deadline passed before the answer was there"))
 
     def _schedule(self) -> None:
@@ -264,6 +239,7 @@ class Batcher:
         self._dispatch()  # the engine goes on while the answers are handed out
         self._settle()
         if rows is not None:
+            self._metrics.ran(len(images), seconds)
             if lanes == 1:
                 self._costs.observe(len(images), seconds)
             _deliver(batch, rows, started_s, seconds)

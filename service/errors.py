@@ -32,12 +32,14 @@ class ServiceError(Exception):
     Attributes:
         status: HTTP status code (RFC 9110).
         title: Short, constant summary of the kind of problem (RFC 9457 `title`).
+        reason: What it is counted and logged as.
         detail: What happened this time, safe to show to the caller.
         retry_after_s: Seconds after which trying again makes sense, or None where it does not.
     """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
+    reason: ClassVar[str] = "failed"
 
     def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(detail)
@@ -50,6 +52,7 @@ class BadRequest(ServiceError):
 
     status = 400
     title = "Bad request"
+    reason = "malformed"
 
 
 class Unauthorized(ServiceError):
@@ -57,6 +60,7 @@ class Unauthorized(ServiceError):
 
     status = 401
     title = "Unauthorized"
+    reason = "unauthorized"
 
 
 class NotFound(ServiceError):
@@ -64,6 +68,7 @@ class NotFound(ServiceError):
 
     status = 404
     title = "Not found"
+    reason = "not_found"
 
 
 class TooLarge(ServiceError):
@@ -71,6 +76,7 @@ class TooLarge(ServiceError):
 
     status = 413
     title = "Content too large"
+    reason = "too_large"
 
 
 class UnsupportedImage(ServiceError):
@@ -78,6 +84,7 @@ class UnsupportedImage(ServiceError):
 
     status = 415
     title = "Unsupported image"
+    reason = "undecodable"
 
 
 class Unprocessable(ServiceError):
@@ -85,12 +92,14 @@ class Unprocessable(ServiceError):
 
     status = 422
     title = "Unprocessable request"
+    reason = "invalid"
 
 
 class CorruptImage(Unprocessable):
     """The bytes are an image of an allowed format, but truncated or corrupt."""
 
     title = "Corrupt image"
+    reason = "undecodable"
 
 
 class QueueFull(ServiceError):
@@ -98,6 +107,7 @@ class QueueFull(ServiceError):
 
     status = 429
     title = "Queue full"
+    reason = "rejected"
 
 
 class EngineFailed(ServiceError):
@@ -112,6 +122,7 @@ class Unavailable(ServiceError):
 
     status = 503
     title = "Service unavailable"
+    reason = "unavailable"
 
 
 class DeadlineExceeded(ServiceError):
@@ -119,3 +130,4 @@ class DeadlineExceeded(ServiceError):
 
     status = 504
     title = "Deadline exceeded"
+    reason = "expired"

@@ -1,13 +1,13 @@
-"""An engine's runs on threads of their own, awaitable from the event loop."""
+"""What the batcher needs of an engine, and an engine's runs on threads of their own, awaitable from the event loop."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from service.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     import numpy as np
     from numpy.typing import NDArray
@@ -16,8 +16,40 @@ if TYPE_CHECKING:
     from service.engine import Engine
 
 
+class Lanes(Protocol):
+    """An engine as the batcher sees it: a number of runs that may go on at once.
+
+    Attributes:
+        count: How many runs may go on at once.
+        pipelined: True where lanes share one device, so that a second run only overlaps its assembly with the
+            first one's compute; False where each lane has cores of its own.
+        can_widen: Whether one run can use every lane's cores, which is fastest when there is only one image.
+    """
+
+    count: int
+    pipelined: bool
+    can_widen: bool
+
+    def run(self, images: Images, *, wide: bool) -> Awaitable[NDArray[np.float32]]:
+        """Return the probabilities of `images`, (len(images), classes)."""
+
+
+class Threads(Protocol):
+    """Threads that runs share with decoding.
+
+    Attributes:
+        idle: How many have nothing to do.
+        on_idle: Called whenever one has nothing to do any more.
+    """
+
+    on_idle: Callable[[], None] | None
+
+    @property
+    def idle(self) -> int: ...  # noqa: D102 - see Attributes
+
+
 class EngineLanes:
-    """An engine's runs on worker threads; see `service.batcher.Lanes` for the attributes.
+    """An engine's runs on worker threads; see `Lanes` for the attributes.
 
     Args:
         engine: What runs.

@@ -16,8 +16,9 @@ from service.threads import available_cores
 from service.workers import Workers
 
 if TYPE_CHECKING:
-    from service.batcher import Lanes
     from service.engine import Engine
+    from service.lanes import Lanes
+    from service.metrics import Metrics
     from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -45,18 +46,26 @@ def load(settings: Settings, device_id: int | None = None) -> tuple[Engine, int]
     return engine, artefact.version
 
 
-def warmed(engine: Engine, settings: Settings, lanes: Lanes | None = None, threads: Workers | None = None) -> Batcher:
+def warmed(
+    engine: Engine,
+    settings: Settings,
+    metrics: Metrics,
+    lanes: Lanes | None = None,
+    threads: Workers | None = None,
+) -> Batcher:
     """Warm `engine` up and put a batcher in front of it, or in front of `lanes` that run it.
 
     Args:
         engine: Not warmed yet.
         settings: Of the service.
+        metrics: Where its runs are counted.
         lanes: What runs the engine; threads of its own by default.
         threads: The threads of `lanes`, where they decode as well.
     """
     if engine.contract.weights.name == UNTRAINED:
         logger.warning("these weights are UNTRAINED: every prediction is meaningless")
     costs = CostModel(engine.warm_up(settings.max_batch_size))
+    metrics.set_lanes(engine.lanes)
     return Batcher(
         lanes or EngineLanes(engine),
         costs,
@@ -64,18 +73,19 @@ def warmed(engine: Engine, settings: Settings, lanes: Lanes | None = None, threa
         queue_capacity=settings.queue_capacity,
         max_queue_delay_s=settings.max_queue_delay_ms / 1000,
         threads=threads,
+        metrics=metrics,
     )
 
 
-def build(settings: Settings, engine: Engine | None = None) -> Model:
+def build(settings: Settings, metrics: Metrics, engine: Engine | None = None) -> Model:
     """Return a model ready to answer; `engine` stands in for the artefact where it is given. Takes seconds."""
     version = 0
     if engine is None:
         engine, version = load(settings)
     if engine.pipelined or settings.decode_threads:
-        return Model(engine.contract, version, engine.provider, warmed(engine, settings), settings)
+        return Model(engine.contract, version, engine.provider, warmed(engine, settings, metrics), settings, metrics)
     # On the CPU decoding and inference take the same cores. As many threads as cores do both: with more, runs lose
     # their core in the middle, which costs up to a tenth of the throughput (docs/performance.md).
     workers = Workers(available_cores(), "worker")
-    batcher = warmed(engine, settings, EngineLanes(engine, workers), workers)
-    return Model(engine.contract, version, engine.provider, batcher, settings, workers)
+    batcher = warmed(engine, settings, metrics, EngineLanes(engine, workers), workers)
+    return Model(engine.contract, version, engine.provider, batcher, settings, metrics, workers)

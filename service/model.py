@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from service.backend import Backend
     from service.contract import Contract
+    from service.metrics import Metrics
     from service.settings import Settings
 
 
@@ -41,6 +42,7 @@ class Model:
         provider: The execution provider in use.
         backend: Answers decoded images; closed with the model.
         settings: Limits and threads.
+        metrics: Where what it does is counted.
         workers: The threads that decode; by default as many as `settings` say.
     """
 
@@ -51,12 +53,15 @@ class Model:
         provider: str,
         backend: Backend,
         settings: Settings,
+        metrics: Metrics,
         workers: Workers | None = None,
     ) -> None:
         self.contract = contract
         self.provider = provider
         self.backend = backend
         self.predictions = Predictions(contract, version)
+        self._metrics = metrics
+        self._number = metrics.model(contract.name, str(version))
         limits = Limits(max_pixels=settings.max_image_pixels)
         self._decode = Decoder(contract.preprocessing, limits).decode
         self._workers = workers or Workers(settings.decode_threads or available_cores(), "decode")
@@ -71,9 +76,17 @@ class Model:
         """
         with self.backend.reserve(1, deadline_s=deadline_s, priority=priority) as place:
             started_s = time.monotonic()
-            image = await self._workers.run(self._decode, body, place.buffer(0))
+            try:
+                image = await self._workers.run(self._decode, body, place.buffer(0))
+            except asyncio.CancelledError:
+                self._metrics.dropped("cancelled", 1)
+                raise
+            except ServiceError as error:
+                self._metrics.refused(error)
+                raise
             decode_s = time.monotonic() - started_s
             answer = await place.infer([image])
+        self._metrics.predicted(self._number, 1, decode_s, answer.queue_s)
         return answer.rows[0], Timing(decode_s, answer.queue_s, answer.inference_s)
 
     async def classify_many(
@@ -87,12 +100,17 @@ class Model:
         with self.backend.reserve(len(bodies), deadline_s=deadline_s, priority=priority) as place:
             started_s = time.monotonic()
             buffers = map(place.buffer, range(len(bodies)))
-            decoded = await asyncio.gather(*map(self._decoded_or_error, bodies, buffers))
+            try:
+                decoded = await asyncio.gather(*map(self._decoded_or_error, bodies, buffers))
+            except asyncio.CancelledError:
+                self._metrics.dropped("cancelled", len(bodies))
+                raise
             decode_s = time.monotonic() - started_s
             images = [image for image in decoded if not isinstance(image, ServiceError)]
             if not images:
                 return [image for image in decoded if isinstance(image, ServiceError)], Timing(decode_s, 0, 0)
             answer = await place.infer(images)
+        self._metrics.predicted(self._number, len(images), decode_s, answer.queue_s)
         rows = iter(answer.rows)
         results = [image if isinstance(image, ServiceError) else next(rows) for image in decoded]
         return results, Timing(decode_s, answer.queue_s, answer.inference_s)
@@ -106,4 +124,5 @@ class Model:
         try:
             return await self._workers.run(self._decode, body, out)
         except ServiceError as error:
+            self._metrics.refused(error)
             return error

@@ -9,6 +9,7 @@ supervisor ── starts, watches, replaces and stops them all; its end of a pip
 supervisor.py      the parent: when to start, replace and stop what; owns the port, the arena, the sockets' folder
 child.py           one process as its parent sees it
 control.py         what parent and child tell each other
+tally.py           which row of the ledger of metrics each process counts in
 arena.py           the shared memory: slots of pixels and results, and the board of who has how many
 messages.py        what frontends and engines tell each other, byte by byte
 channel.py         a ZeroMQ socket on an asyncio event loop

@@ -119,10 +119,14 @@ class Board:
         """Return how many images all frontends together have given to `engine`, or decode for it."""
         return sum(self._counts[engine : self._end : self._engines])
 
+    def all_outstanding(self) -> int:
+        """Return how many images all frontends together have given to any engine, or decode for it."""
+        return sum(self._counts[: self._end])
+
     def waiting(self) -> int:
         """Return how many images hold a place in line, over all frontends and engines."""
         running = sum(self._counts[self._end : self._end + self._engines])
-        return max(0, sum(self._counts[: self._end]) - running)
+        return max(0, self.all_outstanding() - running)
 
     def expected_wait_s(self, engine: int, images: int = 0) -> float:
         """Return how long a caller with `images` images would wait for its answer from `engine`."""

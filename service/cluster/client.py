@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from service.backend import Occupancy
 from service.cluster.link import Link
 from service.cluster.slots import Slots
 from service.errors import DeadlineExceeded, QueueFull, ServiceError, Unavailable
@@ -40,6 +41,7 @@ class Client:
 
     def __init__(self, arena: Arena, sender: Sender, queue_capacity: int) -> None:
         self.slots = Slots(arena, sender.frontend)
+        self._arena = arena
         self._board = arena.board
         self._sender = sender
         self._capacity = queue_capacity
@@ -59,6 +61,11 @@ class Client:
         if self._closed:
             return Unavailable("the service is shutting down", retry_after_s=1.0)
         return None if self._links else Unavailable("the engine is being replaced", retry_after_s=1.0)
+
+    @property
+    def occupancy(self) -> Occupancy:
+        """How many of the arena's slots are in use, over all frontends."""
+        return Occupancy(self._board.all_outstanding(), self._arena.layout.slots)
 
     def connect(self, engine: int, address: str) -> None:
         """Begin to use the engine process that listens at `address`."""

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.backend import Answer, Backend, Images
-    from service.batcher import Lanes
     from service.cluster.arena import Arena
+    from service.lanes import Lanes
 
 logger = logging.getLogger(__name__)
 
 
 class WatchedLanes:
-    """Lanes that know which images are being read now; see `service.batcher.Lanes` for the attributes.
+    """Lanes that know which images are being read now; see `service.lanes.Lanes` for the attributes.
 
     Attributes:
         images: How many images are in runs now.

@@ -15,6 +15,7 @@ from service.cluster.arena import Arena
 from service.cluster.channel import Channel, bound
 from service.cluster.control import Control, FrontendGone, Loaded, Message, Opened, Promise, Serving, Stop
 from service.cluster.desk import Desk, WatchedLanes
+from service.cluster.tally import Tally
 from service.errors import StartError
 from service.lanes import EngineLanes
 
@@ -76,7 +77,8 @@ class _Process:
         engine, version = await asyncio.to_thread(local.load, self._settings, device)
         self._control.send(Loaded(Promise(engine.contract, version, engine.provider), engine.lanes))
         lanes = WatchedLanes(EngineLanes(engine))
-        batcher = await asyncio.to_thread(local.warmed, engine, self._settings, lanes)
+        metrics = Tally(self._settings, self._folder).engine(self._index)
+        batcher = await asyncio.to_thread(local.warmed, engine, self._settings, metrics, lanes)
         opened = await self._opened
         self._listen(batcher, lanes, Arena.attach(opened.layout, opened.arena))
         self._control.send(Serving(self._address))

@@ -16,6 +16,7 @@ from service.cluster.arena import Arena
 from service.cluster.client import Client
 from service.cluster.control import Control, Drain, EngineDown, EngineUp, Message, Opened, Ready, Stop
 from service.cluster.messages import Sender
+from service.cluster.tally import Tally
 from service.model import Model
 from service.server import Server
 from service.threads import available_cores
@@ -57,7 +58,8 @@ class Frontend(Server):
     """A server whose model is ready once the supervisor has named an engine."""
 
     def __init__(self, settings: Settings, folder: Path, sender: Sender, control: Control) -> None:
-        app = create_app(settings, build=self._build)
+        self._metrics = Tally(settings, folder).frontend(sender.frontend)
+        app = create_app(settings, build=self._build, metrics=self._metrics)
         super().__init__(settings, app)
         if sender != (0, 0):
             app.router.lifespan_context = self._loaded_first(app.router.lifespan_context)
@@ -99,7 +101,7 @@ class Frontend(Server):
         assert self._opened is not None  # noqa: S101 - an engine is up only then
         assert self._client is not None  # noqa: S101
         promise = self._opened.promise
-        return Model(promise.contract, promise.version, promise.provider, self._client, self._settings)
+        return Model(promise.contract, promise.version, promise.provider, self._client, self._settings, self._metrics)
 
     def _received(self, message: Message) -> None:
         match message:

@@ -68,6 +68,11 @@ class Post:
             self._child.kill()
 
     @property
+    def kind(self) -> str:
+        """What its processes are: `engine` or `frontend`."""
+        return self.name.partition("-")[0]
+
+    @property
     def gave_up(self) -> bool:
         """Whether the last process could not start and said so, rather than being killed."""
         return self._child is not None and self.false_starts > 0 and self._child.gave_up

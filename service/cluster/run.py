@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from service.announcement import announce
 from service.cluster.child import configure_logging
 from service.cluster.supervisor import Supervisor
+from service.cluster.tally import Tally
 from service.listener import listen
 from service.repository import find
 
@@ -33,6 +34,10 @@ def serve(settings: Settings) -> int:
     # Only its owner may enter, so nobody else can talk to the sockets in it.
     with tempfile.TemporaryDirectory(prefix="resnet-serve-", ignore_cleanup_errors=True) as folder:
         supervisor = Supervisor(
-            settings, Path(folder), listener, lambda opened: announce(opened.promise.contract, listener)
+            settings,
+            Path(folder),
+            listener,
+            Tally(settings, Path(folder)).share(),
+            lambda opened: announce(opened.promise.contract, listener),
         )
         return asyncio.run(supervisor.run())

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.cluster.control import Message
+    from service.metrics import Metrics
     from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -42,11 +43,17 @@ class Supervisor:
         settings: Of the service; the model named with its version, so that every process serves the same.
         folder: Private, for the sockets.
         listener: The listening socket that all frontends share.
+        metrics: Where deaths are counted.
         announce: Called once, with what is served, when the first frontend answers.
     """
 
     def __init__(
-        self, settings: Settings, folder: Path, listener: socket.socket, announce: Callable[[Opened], None]
+        self,
+        settings: Settings,
+        folder: Path,
+        listener: socket.socket,
+        metrics: Metrics,
+        announce: Callable[[Opened], None],
     ) -> None:
         engine, frontend = "service.cluster.engine_process", "service.cluster.frontend"
         self._engines = [
@@ -59,6 +66,7 @@ class Supervisor:
         self._settings = settings
         self._folder = folder
         self._listener = listener
+        self._metrics = metrics
         self._announce = announce
         self._announced = False
         self._arena: Arena | None = None
@@ -152,6 +160,7 @@ class Supervisor:
         """Say that a process died, and wait a while if that happens too often."""
         if self._stopping.is_set():
             return
+        self._metrics.restarted(post.kind)
         logger.error("%s; starting another", post.obituary)
         if post.false_starts >= _FALSE_STARTS:
             self._give_up(f"{post.name} died {post.false_starts} times before it was ready")

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service import errors
+from service.errors import ServiceError
 from service.settings import Settings
 from tests.conftest import ROOT
 
@@ -32,6 +34,18 @@ def test_every_setting_is_documented_as_the_code_has_it() -> None:
     assert text == script("configuration").page(text), "run: .venv/bin/python docs/configuration.py"
     for name in Settings.model_fields:
         assert f"`RESNET_{name.upper()}`" in text
+
+
+def test_every_metric_is_documented_as_the_code_has_it() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    assert text == script("metrics").page(text), "run: .venv/bin/python docs/metrics.py"
+
+
+def test_every_outcome_is_documented_with_its_status() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d.*) \|$", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
+    documented = {(reason, int(status)) for reason, text in rows for status in re.findall(r"\b\d{3}\b", text)}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServiceError)]
+    assert documented == {(kind.reason, kind.status) for kind in kinds}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

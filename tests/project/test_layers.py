@@ -19,6 +19,7 @@ KNOWN_TO = {
     ("PIL", "simplejpeg", "cykooz_resizer"): ("image.py", "jpeg.py", "raster.py", "resample.py"),
     ("onnxruntime",): ("engine.py",),
     ("zmq",): ("cluster/",),
+    ("prometheus_client",): ("api/exposition.py",),
 }
 # What an exporter may take from the service: what reads and serves artefacts.
 SHARED_WITH_EXPORT = {"contract", "engine", "errors", "image", "repository"}

@@ -103,7 +103,7 @@ class FakeThreads:
 
 
 class FakeLanes:
-    """Implements `service.batcher.Lanes`; a run of n images takes `seconds(n)`, on one of `threads` if there are."""
+    """Implements `service.lanes.Lanes`; a run of n images takes `seconds(n)`, on one of `threads` if there are."""
 
     def __init__(
         self,

@@ -1,0 +1,42 @@
+"""Where each process counts: one ledger, in a file beside the sockets, with a row for each place a process can fill."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.metrics import Metrics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from service.settings import Settings
+
+
+class Tally:
+    """The ledger of one service: the supervisor's row, then the frontends', then the engines'.
+
+    Args:
+        settings: Of the service.
+        folder: Of the sockets.
+    """
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._path = folder / "metrics"
+        self._frontends = settings.frontends
+        self._rows = 1 + settings.frontends + len(settings.devices)
+
+    def share(self) -> Metrics:
+        """Make the file, and return what the supervisor counts with.
+
+        Raises:
+            StartError: there is no room for it.
+        """
+        return Metrics.share(self._path, self._rows)
+
+    def frontend(self, index: int) -> Metrics:
+        """Return what a frontend counts with."""
+        return Metrics.join(self._path, 1 + index)
+
+    def engine(self, index: int) -> Metrics:
+        """Return what an engine counts with."""
+        return Metrics.join(self._path, 1 + self._frontends + index)
