@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from service.api.body import EncodedImage, EncodedImages, read_image, read_images
 from service.api.disconnect import WhileConnected
+from service.api.form import quieten_parser
 from service.api.problems import problem
 from service.api.schemas import Classification, Classifications, problem_responses
 from service.errors import ServiceError, Unprocessable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from service.api.body import File
+    from service.api.form import File
     from service.lifecycle import Lifecycle
     from service.model import Model, Timing
     from service.settings import Settings
@@ -39,6 +40,7 @@ _PARAMETERS = [
 
 def routes(settings: Settings, lifecycle: Lifecycle) -> list[APIRoute]:
     """Return the two routes; they answer with whatever model `lifecycle` has."""
+    quieten_parser()
     endpoints = _Endpoints(settings, lifecycle)
     return [
         APIRoute(
