@@ -17,7 +17,7 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
-from service.contract import Certificate, Contract, Label, Precision, Preprocessing, Weights, hash_labels
+from service.contract import Certificate, Contract, Golden, Label, Precision, Preprocessing, Weights, hash_labels
 
 SETTINGS_KEY = "resnet.export_settings"
 _PACKAGES = ("resnet-serve", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -32,6 +32,7 @@ def build(
     preprocessing: Preprocessing,
     labels: tuple[Label, ...],
     certificate: Certificate,
+    golden: tuple[Golden, ...],
 ) -> Contract:
     """Return the contract of an artefact made now, here."""
     return Contract(
@@ -45,6 +46,7 @@ def build(
         created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         versions=tool_versions(),
         certificate=certificate,
+        golden=golden,
     )
 
 

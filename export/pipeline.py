@@ -9,13 +9,13 @@ from pathlib import Path
 
 import onnx
 
-from export import contract, precision, repository, source
+from export import contract, golden, precision, repository, source
 from export.labels import IMAGENET_CLASSES, default_labels
 from export.request import AUTO, Request
 from export.source import Source
 from export.to_onnx import OPSET, to_onnx
 from export.verify import verify
-from service.contract import Certificate, Label
+from service.contract import Certificate, Golden, Label
 from service.repository import FILE_NAME
 
 # Two ways to compute the same probabilities in float32 never come this close, unless they are all 0 or 1.
@@ -75,6 +75,7 @@ def export(request: Request, *, report: Say, warn: Say, progress: bool = False) 
         preprocessing=found.preprocessing,
         labels=labels,
         certificate=certificate,
+        golden=_golden(model, found, request, warn),
     )
     contract.attach(model, promise, settings)
     data = model.SerializeToString()
@@ -109,6 +110,13 @@ def _verified_graph(found: Source, report: Say, progress: bool) -> tuple[onnx.Mo
         f"{certificate.max_difference:.1e} at most ({time.perf_counter() - started:.1f} s)"
     )
     return model, certificate
+
+
+def _golden(model: onnx.ModelProto, found: Source, request: Request, warn: Say) -> tuple[Golden, ...]:
+    chosen = golden.choose(model, found.network, found.preprocessing, request.precision)
+    if not chosen:
+        warn("no image sets the classes apart clearly: without a golden image, the service cannot check itself")
+    return chosen
 
 
 def _described(found: Source) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fastapi_offline import FastAPIOffline
 
 from service import local
-from service.api import classify, exposition, health, problems
+from service.api import classify, exposition, health, models, problems
 from service.api.direct import FrontDoor
 from service.api.request_id import RequestIdMiddleware
 from service.lifecycle import Lifecycle
@@ -65,6 +65,7 @@ def create_app(
     app.router.routes.extend(direct)
     app.include_router(health.router(lifecycle))
     app.include_router(exposition.router(settings, lifecycle, metrics))
+    app.include_router(models.router(lifecycle))
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
     app.middleware_stack = FrontDoor(app.build_middleware_stack(), direct, metrics)

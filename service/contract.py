@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,7 +22,10 @@ INPUT_NAME = "image"  # uint8 (N, crop, crop, 3), RGB
 OUTPUT_NAME = "probabilities"  # float32 (N, number of labels)
 UNTRAINED = "untrained"  # the weights' name when the network was never trained
 
+BLOCKS = 8  # of a golden image, along a side
+
 Precision = Literal["fp32", "fp16", "int8"]
+Level = Annotated[int, Field(ge=0, le=255)]
 
 
 class ContractError(StartError, ValueError):
@@ -124,6 +127,23 @@ class Certificate(_Frozen):
         return max(check.max_difference for check in self.checks)
 
 
+class Golden(_Frozen):
+    """An image, and what the artefact must answer to it on every machine.
+
+    Attributes:
+        blocks: Its colours, RGB from 0 to 255, block by block and row by row: `BLOCKS` × `BLOCKS` of them fill the
+            network's input.
+        top1: The index of the class that comes first.
+        probability: Of that class.
+        tolerance: How far from it another machine's may be.
+    """
+
+    blocks: tuple[tuple[Level, Level, Level], ...] = Field(min_length=BLOCKS**2, max_length=BLOCKS**2)
+    top1: int = Field(ge=0)
+    probability: float
+    tolerance: float
+
+
 class Contract(_Frozen):
     """The whole promise of one artefact."""
 
@@ -138,11 +158,18 @@ class Contract(_Frozen):
     created: str
     versions: dict[str, str] = Field(default_factory=dict)
     certificate: Certificate | None = None
+    golden: tuple[Golden, ...] = ()
 
     @model_validator(mode="after")
     def _labels_match_their_hash(self) -> Contract:
         if self.labels_sha256 != hash_labels(self.labels):
             raise ValueError("labels do not match labels_sha256")
+        return self
+
+    @model_validator(mode="after")
+    def _golden_classes_exist(self) -> Contract:
+        if any(golden.top1 >= len(self.labels) for golden in self.golden):
+            raise ValueError("a golden image is of a class that there is none of")
         return self
 
     def to_metadata(self) -> dict[str, str]:

@@ -50,6 +50,16 @@ class Lifecycle:
         self._loading: asyncio.Task[None] | None = None
 
     @property
+    def fault(self) -> str | None:
+        """Why nobody is answered though there is a model: it does not come out right on this machine."""
+        return None if self._model is None else self._model.golden.fault
+
+    @property
+    def held(self) -> Model | None:
+        """The model, whether it answers or not; None while there is none."""
+        return self._model
+
+    @property
     def uptime_s(self) -> float:
         """Seconds since the service started."""
         return time.monotonic() - self._started_s
@@ -63,6 +73,8 @@ class Lifecycle:
         """
         if self._model is None:
             raise Unavailable(f"the service is {self.phase}", retry_after_s=1.0)
+        if self.fault is not None:
+            raise Unavailable(self.fault, retry_after_s=1.0)
         if self._model.backend.unavailable is not None:
             raise self._model.backend.unavailable
         return self._model
@@ -109,6 +121,10 @@ class Lifecycle:
             return
         except Exception:  # whatever it is, nothing can be served
             logger.exception("the model could not be loaded")
+            self.phase = Phase.FAILED
+            return
+        if self.fault is not None:
+            logger.error("not ready: %s", self.fault)
             self.phase = Phase.FAILED
             return
         if self.phase is Phase.STARTING:

@@ -9,6 +9,7 @@ from service.batcher import Batcher
 from service.contract import UNTRAINED
 from service.cost import CostModel
 from service.engine import OrtEngine
+from service.golden import examine
 from service.lanes import EngineLanes
 from service.model import Model
 from service.repository import find
@@ -16,6 +17,7 @@ from service.threads import available_cores
 from service.workers import Workers
 
 if TYPE_CHECKING:
+    from service.contract import Contract
     from service.engine import Engine
     from service.lanes import Lanes
     from service.metrics import Metrics
@@ -62,8 +64,7 @@ def warmed(
         lanes: What runs the engine; threads of its own by default.
         threads: The threads of `lanes`, where they decode as well.
     """
-    if engine.contract.weights.name == UNTRAINED:
-        logger.warning("these weights are UNTRAINED: every prediction is meaningless")
+    _warn_of_what_is_missing(engine.contract)
     costs = CostModel(engine.warm_up(settings.max_batch_size))
     metrics.set_lanes(engine.lanes)
     return Batcher(
@@ -77,15 +78,33 @@ def warmed(
     )
 
 
+def _warn_of_what_is_missing(contract: Contract) -> None:
+    if contract.weights.name == UNTRAINED:
+        logger.warning("these weights are UNTRAINED: every prediction is meaningless")
+    if contract.certificate is None:
+        logger.warning("the artefact carries no certificate: nobody has shown that it computes what was trained")
+    if not contract.golden:
+        logger.warning("the artefact carries no golden image: whether it comes out right on this machine is unknown")
+
+
 def build(settings: Settings, metrics: Metrics, engine: Engine | None = None) -> Model:
     """Return a model ready to answer; `engine` stands in for the artefact where it is given. Takes seconds."""
     version = 0
     if engine is None:
         engine, version = load(settings)
+    result = examine(engine)
     if engine.pipelined or settings.decode_threads:
-        return Model(engine.contract, version, engine.provider, warmed(engine, settings, metrics), settings, metrics)
+        return Model(
+            engine.contract,
+            version,
+            engine.provider,
+            warmed(engine, settings, metrics),
+            settings,
+            metrics,
+            golden=result,
+        )
     # On the CPU decoding and inference take the same cores. As many threads as cores do both: with more, runs lose
     # their core in the middle, which costs up to a tenth of the throughput (docs/performance.md).
     workers = Workers(available_cores(), "worker")
     batcher = warmed(engine, settings, metrics, EngineLanes(engine, workers), workers)
-    return Model(engine.contract, version, engine.provider, batcher, settings, metrics, workers)
+    return Model(engine.contract, version, engine.provider, batcher, settings, metrics, workers, golden=result)

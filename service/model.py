@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from service.backend import Backend
     from service.contract import Contract
+    from service.golden import GoldenResult
     from service.metrics import Metrics
     from service.settings import Settings
 
@@ -44,6 +45,7 @@ class Model:
         settings: Limits and threads.
         metrics: Where what it does is counted.
         workers: The threads that decode; by default as many as `settings` say.
+        golden: What the golden images were answered.
     """
 
     def __init__(
@@ -55,8 +57,11 @@ class Model:
         settings: Settings,
         metrics: Metrics,
         workers: Workers | None = None,
+        *,
+        golden: GoldenResult,
     ) -> None:
         self.contract = contract
+        self.golden = golden
         self.provider = provider
         self.backend = backend
         self.predictions = Predictions(contract, version)

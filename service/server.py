@@ -114,7 +114,7 @@ class Server(uvicorn.Server):
         if model is None:
             self._failed = self.should_exit = True
             return
-        if self.should_exit:
+        if self.should_exit or self._lifecycle.fault is not None:  # it stays, to say why it is not ready
             return
         announce(model.contract, self.servers[0].sockets[0])
 

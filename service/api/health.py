@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
@@ -49,9 +48,11 @@ def router(lifecycle: Lifecycle) -> APIRouter:
 def _report(lifecycle: Lifecycle) -> JSONResponse:
     status = lifecycle.status
     report: dict[str, Any] = {"status": status, "uptime_s": round(lifecycle.uptime_s, 3), "queue_depth": 0}
-    with contextlib.suppress(Unavailable):
+    try:
         model = lifecycle.model
         report |= {"model": model.predictions.model, "provider": model.provider, "queue_depth": model.backend.depth}
+    except Unavailable as error:
+        report["reason"] = error.detail
     if status is Phase.READY:
         return JSONResponse(report, 200, {"Cache-Control": "no-store"})
     return JSONResponse(report, 503, {"Retry-After": "1", "Cache-Control": "no-store"})

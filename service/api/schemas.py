@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from service.contract import Certificate, Contract
 from service.errors import (
     BadRequest,
     DeadlineExceeded,
     EngineFailed,
+    NotFound,
     QueueFull,
     ServiceError,
     TooLarge,
@@ -19,6 +21,7 @@ from service.errors import (
 )
 
 Json = dict[str, JsonValue]
+GoldenStatus = Literal["right", "wrong", "absent"]
 
 _MODEL: Json = {"name": "resnet50", "version": "1", "precision": "fp32", "weights": "IMAGENET1K_V2"}
 _PREDICTION: Json = {"index": 207, "wnid": "n02099601", "label": "golden retriever", "probability": 0.8731206}
@@ -93,15 +96,48 @@ class Health(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": _HEALTH})
 
     status: str = Field(description="ready, starting, draining, failed, or unavailable while an engine is replaced.")
+    reason: str | None = Field(default=None, description="Why a request would not be answered now.")
     model: ModelInfo | None = Field(default=None)
     provider: str | None = Field(default=None, description="The execution provider in use, as the session reports it.")
     uptime_s: float
     queue_depth: int = Field(description="Images that are waiting, or being decoded in order to wait.")
 
 
+class GoldenAnswered(BaseModel):
+    """What one golden image of the contract was answered when the artefact was loaded."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    expected: int = Field(description="Index of the class that must come first.")
+    expected_probability: float
+    index: int = Field(description="Of the class that did.")
+    probability: float = Field(description="Of the class that must come first.")
+    right: bool
+
+
+class GoldenReport(BaseModel):
+    """Whether the artefact comes out right on the provider in use; where it does not, nobody is answered."""
+
+    status: GoldenStatus
+    fault: str | None
+    answers: tuple[GoldenAnswered, ...]
+
+
+class ModelDetails(BaseModel):
+    """All that is known about a model."""
+
+    name: str
+    version: str
+    provider: str = Field(description="The execution provider in use, as the session reports it.")
+    golden: GoldenReport
+    certificate: Certificate | None = Field(description="What was verified when the artefact was written.")
+    contract: Contract
+
+
 # By status: the error, what it means, and an example of its detail.
 _PROBLEMS: dict[int, tuple[type[ServiceError], str, str]] = {
     400: (BadRequest, "Empty body, malformed multipart or JSON.", "the body is empty: send an image"),
+    404: (NotFound, "There is no such model.", "no model 'resnet34' here: 'resnet50' is served"),
     413: (
         TooLarge,
         "The body, or the image once decoded, is over the limit.",

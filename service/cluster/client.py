@@ -48,6 +48,7 @@ class Client:
         self._links: dict[int, Link] = {}
         self._places = 0
         self._closed = False
+        self._fault: str | None = None  # of the engine that should serve
         self._quiet = asyncio.Event()  # set when closed and no place is held
 
     @property
@@ -60,7 +61,7 @@ class Client:
         """Why nobody is admitted now, or None."""
         if self._closed:
             return Unavailable("the service is shutting down", retry_after_s=1.0)
-        return None if self._links else Unavailable("the engine is being replaced", retry_after_s=1.0)
+        return None if self._links else Unavailable(self._fault or "the engine is being replaced", retry_after_s=1.0)
 
     @property
     def occupancy(self) -> Occupancy:
@@ -71,8 +72,9 @@ class Client:
         """Begin to use the engine process that listens at `address`."""
         self._links[engine] = Link(engine, address, self._sender, self.slots)
 
-    def disconnect(self, engine: int) -> None:
-        """Tell the callers of an engine whose process has ended, and free their slots."""
+    def disconnect(self, engine: int, fault: str | None = None) -> None:
+        """Tell the callers of an engine whose process has ended, and free their slots; `fault` is its successor's."""
+        self._fault = fault
         if (link := self._links.pop(engine, None)) is not None:
             link.close("the engine died and is being replaced")
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.cluster.arena import Layout
 from service.contract import Contract
+from service.golden import GoldenResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Promise:
-    """What is served: the same from every engine."""
+    """What is served: the same from every engine, but for the last digits of what golden images are answered."""
 
     contract: Contract
     version: int
     provider: str
+    golden: GoldenResult = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,10 @@ class EngineUp:
 
 @dataclass(frozen=True)
 class EngineDown:
-    """An engine's process has ended: it answers no more, and reads and writes no slot."""
+    """An engine answers no more, and reads and writes no slot: its process has ended, or the next one has a `fault`."""
 
     engine: int
+    fault: str | None = None
 
 
 @dataclass(frozen=True)

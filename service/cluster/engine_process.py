@@ -17,6 +17,7 @@ from service.cluster.control import Control, FrontendGone, Loaded, Message, Open
 from service.cluster.desk import Desk, WatchedLanes
 from service.cluster.tally import Tally
 from service.errors import StartError
+from service.golden import examine
 from service.lanes import EngineLanes
 
 if TYPE_CHECKING:
@@ -75,7 +76,11 @@ class _Process:
     async def _serve(self) -> None:
         device = self._settings.devices[self._index]
         engine, version = await asyncio.to_thread(local.load, self._settings, device)
-        self._control.send(Loaded(Promise(engine.contract, version, engine.provider), engine.lanes))
+        golden = await asyncio.to_thread(examine, engine)
+        self._control.send(Loaded(Promise(engine.contract, version, engine.provider, golden), engine.lanes))
+        if golden.fault is not None:
+            logger.error("the engine serves nobody: %s", golden.fault)
+            await asyncio.Event().wait()
         lanes = WatchedLanes(EngineLanes(engine))
         metrics = Tally(self._settings, self._folder).engine(self._index)
         batcher = await asyncio.to_thread(local.warmed, engine, self._settings, metrics, lanes)

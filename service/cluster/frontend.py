@@ -69,7 +69,7 @@ class Frontend(Server):
         self._control = control
         self._opened: Opened | None = None
         self._client: Client | None = None
-        self._connected: Future[None] = Future()  # once there is an engine
+        self._connected: Future[None] = Future()  # once there is an engine, or there will be none
 
     def run_with(self, listener: socket.socket) -> int:
         """Serve what comes to `listener`; return the exit code."""
@@ -93,15 +93,23 @@ class Frontend(Server):
         return loaded_first
 
     async def _announce(self) -> None:
-        if await self._lifecycle.loaded() is not None:
+        if await self._lifecycle.loaded() is not None and self._lifecycle.fault is None:
             self._control.send(Ready())
 
     def _build(self) -> Model:
         self._connected.result()
-        assert self._opened is not None  # noqa: S101 - an engine is up only then
+        assert self._opened is not None  # noqa: S101 - it came first
         assert self._client is not None  # noqa: S101
         promise = self._opened.promise
-        return Model(promise.contract, promise.version, promise.provider, self._client, self._settings, self._metrics)
+        return Model(
+            promise.contract,
+            promise.version,
+            promise.provider,
+            self._client,
+            self._settings,
+            self._metrics,
+            golden=promise.golden,
+        )
 
     def _received(self, message: Message) -> None:
         match message:
@@ -109,12 +117,14 @@ class Frontend(Server):
                 arena = Arena.attach(message.layout, message.arena)
                 self._opened = message
                 self._client = Client(arena, self._sender, self._settings.queue_capacity)
+                if message.promise.golden.fault is not None:  # no engine will come: be there to say why
+                    self._connected.set_result(None)
             case EngineUp() if self._client is not None:
                 self._client.connect(message.engine, message.address)
                 if not self._connected.done():
                     self._connected.set_result(None)
             case EngineDown() if self._client is not None:
-                self._client.disconnect(message.engine)
+                self._client.disconnect(message.engine, message.fault)
             case Drain():
                 self._lifecycle.drain()
             case Stop():

@@ -172,6 +172,8 @@ class Supervisor:
     def _heard_engine(self, index: int, message: Message) -> None:
         if isinstance(message, Loaded):
             self._open(message)
+            if message.promise.golden.fault is not None:
+                self._tell(self._frontends, EngineDown(index, message.promise.golden.fault))
         elif isinstance(message, Serving):
             self._engines[index].ready()
             self._addresses[index] = message.address

@@ -22,7 +22,7 @@ KNOWN_TO = {
     ("prometheus_client",): ("api/exposition.py",),
 }
 # What an exporter may take from the service: what reads and serves artefacts.
-SHARED_WITH_EXPORT = {"contract", "engine", "errors", "image", "repository"}
+SHARED_WITH_EXPORT = {"contract", "engine", "errors", "golden", "image", "repository"}
 
 
 def imports(path: Path) -> set[str]:

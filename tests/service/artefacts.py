@@ -14,7 +14,17 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.onnx_ml_pb2 import NodeProto
 from onnx.onnx_ml_pb2 import TensorProto as Tensor
 
-from service.contract import INPUT_NAME, OUTPUT_NAME, Contract, Label, Preprocessing, Weights, hash_labels
+from service.contract import (
+    BLOCKS,
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Contract,
+    Golden,
+    Label,
+    Preprocessing,
+    Weights,
+    hash_labels,
+)
 
 GREYS = 256
 
@@ -37,7 +47,20 @@ def grey_labels() -> tuple[Label, ...]:
     return tuple(Label(label=f"grey {level}") for level in range(GREYS))
 
 
-def write_brightness(repository: Path, version: int = 1, crop: int = 32, weights: str = "made by hand") -> Path:
+def grey_golden(level: int, top1: int) -> Golden:
+    """Return a golden image all of one grey, said to be of class `top1`."""
+    # Of the distances' squares only the nearest count: e⁰ and twice e⁻¹, e⁻⁴, e⁻⁹.
+    probability = 1 / (1 + 2 * sum(np.exp(-(d**2)) for d in range(1, 10)))
+    return Golden(blocks=((level,) * 3,) * BLOCKS**2, top1=top1, probability=float(probability), tolerance=0.01)
+
+
+def write_brightness(
+    repository: Path,
+    version: int = 1,
+    crop: int = 32,
+    weights: str = "made by hand",
+    golden: tuple[Golden, ...] = (),
+) -> Path:
     """Write `brightness`: class i is the more probable the nearer the mean of all pixels is to i."""
     levels = np.arange(GREYS, dtype=np.float32)[None]  # (1, classes)
     nodes = [
@@ -50,7 +73,8 @@ def write_brightness(repository: Path, version: int = 1, crop: int = 32, weights
         helper.make_node("Softmax", ["logits"], [OUTPUT_NAME]),
     ]
     constants = {"axis": np.array([1], np.int64), "levels": levels}
-    return _write(repository, version, contract_of("brightness", grey_labels(), crop, weights), nodes, constants)
+    contract = contract_of("brightness", grey_labels(), crop, weights).model_copy(update={"golden": golden})
+    return _write(repository, version, contract, nodes, constants)
 
 
 def write_mean(repository: Path, version: int = 1, crop: int = 224, classes: int = 1000) -> Path:

@@ -87,11 +87,21 @@ def serving(
     artifacts: Path, *arguments: str, env: Mapping[str, str] | None = None, ends_with: int = 0
 ) -> Iterator[Service]:
     """Serve `artifacts` on a free port; in the block it is ready, after it, it has ended as it should."""
+    with starting(artifacts, *arguments, env=env, ends_with=ends_with) as service:
+        service.wait_until_ready()
+        yield service
+
+
+@contextmanager
+def starting(
+    artifacts: Path, *arguments: str, port: int = 0, env: Mapping[str, str] | None = None, ends_with: int = 0
+) -> Iterator[Service]:
+    """Serve `artifacts`, whether or not it will ever be ready; after the block, it has ended as it should."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "log"
         with output.open("wb") as log:
             process = subprocess.Popen(
-                command("--artifacts", str(artifacts), "--port", "0", *arguments),
+                command("--artifacts", str(artifacts), "--port", str(port), *arguments),
                 cwd=ROOT,
                 env=dict(env or environment()),
                 stdin=subprocess.DEVNULL,
@@ -100,7 +110,6 @@ def serving(
             )
         service = Service(process, output)
         try:
-            service.wait_until_ready()
             yield service
         finally:
             code = service.stop()

@@ -1,0 +1,56 @@
+"""The model that is served: its contract, its certificate, and whether it comes out right on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from service.api.schemas import GoldenStatus, ModelDetails, problem_responses
+from service.errors import NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from service.lifecycle import Lifecycle
+    from service.model import Model
+
+
+def router(lifecycle: Lifecycle) -> APIRouter:
+    """Return the route."""
+    router = APIRouter(tags=["models"])
+
+    async def model(name: str) -> Response:
+        held = lifecycle.held
+        if held is None:
+            raise Unavailable(f"the service is {lifecycle.phase}", retry_after_s=1.0)
+        if name != held.contract.name:
+            raise NotFound(f"no model {name!r} here: {held.contract.name!r} is served")
+        return Response(
+            _described(held).model_dump_json(exclude={"contract": {"certificate"}}), media_type="application/json"
+        )
+
+    router.add_api_route(
+        "/models/{name}",
+        model,
+        name="model",
+        operation_id="model",
+        summary="What a model promises, how that was verified, and whether it holds on this machine",
+        response_model=ModelDetails,
+        responses=problem_responses(404, 503),
+    )
+    return router
+
+
+def _described(model: Model) -> ModelDetails:
+    result = model.golden
+    status: GoldenStatus = "absent" if not result.answers else "right" if result.fault is None else "wrong"
+    return ModelDetails.model_validate(
+        {
+            "name": model.contract.name,
+            "version": model.predictions.model["version"],
+            "provider": model.provider,
+            "golden": {"status": status, "fault": result.fault, "answers": result.answers},
+            "certificate": model.contract.certificate,
+            "contract": model.contract,
+        }
+    )
