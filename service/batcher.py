@@ -13,18 +13,18 @@ import asyncio
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from service.backend import Answer
-from service.errors import DeadlineExceeded, EngineFailed, QueueFull, ServiceError, Unavailable
+from service.delivery import Part, deliver, fail, failure_of, unanswered
+from service.errors import DeadlineExceeded, EngineLost, QueueFull, ServiceError, Unavailable
 from service.line import Job, Line, level_of
 from service.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from service.backend import Images
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
     from service.lanes import Lanes, Threads
 
 logger = logging.getLogger(__name__)
-
-
-class Part(NamedTuple):
-    """Images `start` to `stop` of one job, as they stand in one batch."""
-
-    job: Job
-    start: int
-    stop: int
 
 
 class Batcher:
@@ -89,6 +81,7 @@ class Batcher:
         self._patience: asyncio.TimerHandle | None = None  # ends the wait for company
         self._closed = False  # nobody is admitted any more
         self._turns_away = False  # nor is anybody answered who was admitted before
+        self._lost = False  # because the engine does not work any more
         self._quiet = asyncio.Event()  # set when closed and nothing is left to answer
 
     @property
@@ -99,7 +92,7 @@ class Batcher:
     @property
     def unavailable(self) -> ServiceError | None:
         """Why nobody is admitted now, or None."""
-        return _shutting_down() if self._closed else None
+        return self._refusal() if self._closed else None
 
     def expected_wait_s(self, images: int = 0) -> float:
         """Return how long a caller that comes now with `images` more images would wait for its answer."""
@@ -111,7 +104,7 @@ class Batcher:
         """Hold a place in line; see `service.backend.Backend.reserve`."""
         level = level_of(priority)
         if self._closed:
-            raise _shutting_down()
+            raise self._refusal()
         if self.depth + images > self._capacity:
             raise QueueFull(
                 f"{self.depth} of {self._capacity} places in the queue are taken",
@@ -128,12 +121,21 @@ class Batcher:
         """Admit nobody any more; with `drain`, answer those in line first, else tell them so."""
         self._closed = True
         if not drain:
-            self._turns_away = True
-            for job in self._line.clear():
-                _fail(job, _shutting_down())
+            self._turn_away()
         self._dispatch()  # whoever waited for company need not wait any more
         self._settle()
         await self._quiet.wait()
+
+    def _turn_away(self) -> None:
+        self._closed = self._turns_away = True
+        for job in self._line.clear():
+            fail(job, self._refusal())
+
+    def _refusal(self) -> Unavailable:
+        # A new one each time: an exception that is raised again keeps the frames of every time before.
+        if self._lost:
+            return EngineLost("the engine does not work any more and is being replaced", retry_after_s=1.0)
+        return Unavailable("the service is shutting down", retry_after_s=1.0)
 
     def _settle(self) -> None:
         if self._closed and not self.depth and not self._busy_lanes:
@@ -158,7 +160,7 @@ class Batcher:
 
     def _expire(self, job: Job) -> None:
         self._metrics.dropped("expired", self._line.leave(job))
-        _fail(job, DeadlineExceeded("the deadline passed before the answer was there"))
+        fail(job, DeadlineExceeded("the deadline passed before the answer was there"))
 
     def _schedule(self) -> None:
         # On the loop's next turn, so that callers who arrive in the same turn share a batch.
@@ -228,13 +230,21 @@ class Batcher:
         images = [image for part in batch for image in part.job.images[part.start : part.stop]]
         started_s = self._clock()
         rows: NDArray[np.float32] | None = None
+        failed: Sequence[Part] = batch
+        error: BaseException = ValueError("the engine answered numbers that are not finite")
         # Whatever happens to a run, its callers must hear of it; CancelledError is an engine that was shut down.
         try:
-            rows = _checked(await self._lanes.run(images, wide=lanes > 1), len(images))
-        except (Exception, asyncio.CancelledError) as error:
-            logger.error("a batch of %d failed", len(images), exc_info=isinstance(error, Exception))
-            self._fail_all(batch, error)  # before the next batch is formed, which would take the rest of their images
+            rows = await self._lanes.run(images, wide=lanes > 1)
+            failed = unanswered(batch, rows)
+        except (Exception, asyncio.CancelledError) as raised:
+            rows, error = None, raised
         seconds = self._clock() - started_s
+        if failed:
+            self._fail(failed, error)  # before the next batch is formed, which would take the rest of their images
+            if rows is not None:
+                deliver(batch, rows, started_s, seconds)
+                rows = None
+            await self._examine(error)
         self._busy_lanes -= lanes
         self._dispatch()  # the engine goes on while the answers are handed out
         self._settle()
@@ -242,16 +252,30 @@ class Batcher:
             self._metrics.ran(len(images), seconds)
             if lanes == 1:
                 self._costs.observe(len(images), seconds)
-            _deliver(batch, rows, started_s, seconds)
+            deliver(batch, rows, started_s, seconds)
 
-    def _fail_all(self, batch: list[Part], error: BaseException) -> None:
-        failure = error
-        if not isinstance(failure, ServiceError):
-            failure = EngineFailed("inference failed")
-            failure.__cause__ = error
-        for part in batch:
+    def _fail(self, parts: Sequence[Part], error: BaseException) -> None:
+        images = sum(part.stop - part.start for part in parts)
+        cause = error if isinstance(error, Exception) else None
+        logger.error("%d images could not be answered: %r", images, error, exc_info=cause)
+        failure = failure_of(error)
+        for part in parts:
             self._line.leave(part.job)
-            _fail(part.job, failure)
+            fail(part.job, failure)
+
+    async def _examine(self, error: BaseException) -> None:
+        """Find out whether the engine, whose run ended with `error`, still works; if not, admit nobody any more."""
+        try:
+            if isinstance(error, EngineLost):
+                raise error
+            if isinstance(error, Exception):
+                await self._lanes.examine()
+        except asyncio.CancelledError:
+            pass  # the loop closes
+        except EngineLost as lost:
+            logger.error("the engine is lost: %s", lost)
+            self._lost = True
+            self._turn_away()
 
 
 class Place:
@@ -281,46 +305,8 @@ class Place:
         if not 1 <= len(images) <= self._images:
             raise ValueError(f"{len(images)} images, but a place for {self._images}")
         if self._batcher._turns_away:
-            raise _shutting_down()
+            raise self._batcher._refusal()
         # From here on the images count as waiting, not as reserved.
         self._batcher._reserved -= self._images
         self._images = 0
         return await self._batcher._infer(images, self._deadline_s, self._level)
-
-
-def _checked(rows: NDArray[np.float32], expected: int) -> NDArray[np.float32]:
-    if rows.ndim != 2 or len(rows) != expected:
-        raise ValueError(f"the engine answered {rows.shape} for {expected} images")
-    if not np.isfinite(rows).all():
-        raise ValueError("the engine answered numbers that are not finite")
-    return rows
-
-
-def _deliver(batch: list[Part], rows: NDArray[np.float32], started_s: float, seconds: float) -> None:
-    at = 0
-    for job, start, stop in batch:
-        part = rows[at : at + stop - start]
-        at += stop - start
-        if start == 0:
-            job.started_s = started_s
-        job.inference_s += seconds
-        job.finished += stop - start
-        if job.size == len(part):
-            job.rows = part
-        else:
-            if job.rows is None:
-                job.rows = np.empty((job.size, rows.shape[1]), dtype=rows.dtype)
-            job.rows[start:stop] = part
-        # A caller may have hung up, or been told of a failed part, while this part ran.
-        if job.finished == job.size and not job.future.done():
-            job.future.set_result(None)
-
-
-def _fail(job: Job, error: ServiceError) -> None:
-    if not job.future.done():
-        job.future.set_exception(error)
-
-
-def _shutting_down() -> Unavailable:
-    # A new one each time: an exception that is raised again keeps the frames of every time before.
-    return Unavailable("the service is shutting down", retry_after_s=1.0)

@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from service.contract import INPUT_NAME, OUTPUT_NAME, Contract, ContractError
 from service.errors import StartError
+from service.shortage import is_shortage
 from service.threads import available_cores
 
 if TYPE_CHECKING:
@@ -113,7 +114,13 @@ class OrtEngine:
         seconds: dict[int, float] = {}
         best = float("inf")
         for size in _buckets(max_batch_size if self.pipelined else min(max_batch_size, _LARGEST_ON_CPU)):
-            self.infer([image] * size)  # the first run of a shape allocates, and on a GPU searches algorithms
+            try:
+                self.infer([image] * size)  # the first run of a shape allocates, and on a GPU searches algorithms
+            except Exception as error:
+                if not seconds or not is_shortage(error):
+                    raise
+                logger.warning("batches have %d images at most: %d do not fit in memory", max(seconds), size)
+                break
             seconds[size] = min(_timed(self, [image] * size) for _ in range(2))
             if not self.pipelined and (seconds[size] / size > best or 2 * seconds[size] > _LONGEST_ON_CPU_S):
                 break

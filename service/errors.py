@@ -11,6 +11,7 @@
     ├── QueueFull                    429  + Retry-After
     ├── EngineFailed                 500  generic text; the log has the cause under the request's id
     ├── Unavailable                  503  + Retry-After: starting, draining, engine being replaced
+    │   └── EngineLost               503  the engine hangs, or fails whatever it is given: only a new process helps
     └── DeadlineExceeded             504  passed, or cannot be met
 
 Domain code raises these and knows nothing of HTTP; only the handler in `service.api.problems` turns them
@@ -123,6 +124,10 @@ class Unavailable(ServiceError):
     status = 503
     title = "Service unavailable"
     reason = "unavailable"
+
+
+class EngineLost(Unavailable):
+    """The engine hangs, or fails whatever it is given; only a new process helps."""
 
 
 class DeadlineExceeded(ServiceError):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from service import shortage
+from service.errors import EngineLost
+from service.watchdog import Watchdog
 from service.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from service.backend import Images
@@ -33,6 +37,13 @@ class Lanes(Protocol):
     def run(self, images: Images, *, wide: bool) -> Awaitable[NDArray[np.float32]]:
         """Return the probabilities of `images`, (len(images), classes)."""
 
+    async def examine(self) -> None:
+        """Find out, after a run that went wrong, whether the engine can still do what it is for.
+
+        Raises:
+            EngineLost: it cannot.
+        """
+
 
 class Threads(Protocol):
     """Threads that runs share with decoding.
@@ -54,18 +65,37 @@ class EngineLanes:
     Args:
         engine: What runs.
         workers: The threads, which others may use too: runs go first. One for each lane by default.
+        timeout_s: How long a run may take.
     """
 
-    def __init__(self, engine: Engine, workers: Workers | None = None) -> None:
+    def __init__(self, engine: Engine, workers: Workers | None = None, *, timeout_s: float) -> None:
         self.count = engine.lanes
         self.pipelined = engine.pipelined
         self.can_widen = engine.can_widen
         self._engine = engine
+        self._timeout_s = timeout_s
         self._workers = workers or Workers(engine.lanes, "engine")
 
-    def run(self, images: Images, *, wide: bool) -> Awaitable[NDArray[np.float32]]:
-        """Return the probabilities of `images`, (len(images), classes)."""
-        return self._workers.run_first(self._engine.infer, images, wide=wide)
+    async def run(self, images: Images, *, wide: bool) -> NDArray[np.float32]:
+        """Return the probabilities of `images`, (len(images), classes).
+
+        Raises:
+            EngineLost: it took longer than a run may take.
+        """
+        with Watchdog(self._timeout_s):
+            return await self._workers.run_first(shortage.infer, self._engine, images, wide=wide)
+
+    async def examine(self) -> None:
+        """Run one grey image; see `Lanes.examine`."""
+        crop = self._engine.contract.preprocessing.crop
+        try:
+            rows = await self.run([np.full((crop, crop, 3), 127, np.uint8)], wide=False)
+            if len(rows) != 1 or not np.isfinite(rows).all():
+                raise ValueError("what it answers is no answer")
+        except EngineLost:
+            raise
+        except Exception as error:
+            raise EngineLost("the engine fails whatever it is given", retry_after_s=1.0) from error
 
     def close(self) -> None:
         """End the threads once their runs have ended."""

@@ -8,7 +8,7 @@ import time
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from service.errors import StartError, Unavailable
+from service.errors import EngineLost, StartError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +85,11 @@ class Lifecycle:
         if self.phase is Phase.READY and (self._model is None or self._model.backend.unavailable is not None):
             return Phase.UNAVAILABLE
         return self.phase
+
+    @property
+    def lost(self) -> bool:
+        """Whether the engine is lost for good, and this process with it."""
+        return self._model is not None and isinstance(self._model.backend.unavailable, EngineLost)
 
     def start(self) -> None:
         """Begin loading; `phase` turns ready once the model is warm."""

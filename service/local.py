@@ -65,12 +65,13 @@ def warmed(
         threads: The threads of `lanes`, where they decode as well.
     """
     _warn_of_what_is_missing(engine.contract)
-    costs = CostModel(engine.warm_up(settings.max_batch_size))
+    seconds = engine.warm_up(settings.max_batch_size)
     metrics.set_lanes(engine.lanes)
     return Batcher(
-        lanes or EngineLanes(engine),
-        costs,
-        max_batch_size=settings.max_batch_size,
+        lanes or EngineLanes(engine, timeout_s=settings.engine_timeout_s),
+        CostModel(seconds),
+        # On a GPU every size is warmed that its memory has room for.
+        max_batch_size=max(seconds) if engine.pipelined else settings.max_batch_size,
         queue_capacity=settings.queue_capacity,
         max_queue_delay_s=settings.max_queue_delay_ms / 1000,
         threads=threads,
@@ -106,5 +107,6 @@ def build(settings: Settings, metrics: Metrics, engine: Engine | None = None) ->
     # On the CPU decoding and inference take the same cores. As many threads as cores do both: with more, runs lose
     # their core in the middle, which costs up to a tenth of the throughput (docs/performance.md).
     workers = Workers(available_cores(), "worker")
-    batcher = warmed(engine, settings, metrics, EngineLanes(engine, workers), workers)
+    lanes = EngineLanes(engine, workers, timeout_s=settings.engine_timeout_s)
+    batcher = warmed(engine, settings, metrics, lanes, workers)
     return Model(engine.contract, version, engine.provider, batcher, settings, metrics, workers, golden=result)

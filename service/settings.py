@@ -66,6 +66,12 @@ class Settings(BaseSettings):
         30_000.0, gt=0, description="Deadline of a request, from its arrival to its answer; then 504."
     )
 
+    engine_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        description="How long a run of the engine may take before it counts as hung; then the engine is replaced.",
+    )
+
     # Limits on what a client sends
     max_body_bytes: int = Field(
         20 * 1024 * 1024, ge=1024, description="Largest request body in bytes; larger ones are answered 413."

@@ -1,4 +1,4 @@
-"""Health: `/livez` (the process runs), `/readyz` and `/healthz` (a request would be answered)."""
+"""Health: `/livez` (a new process would not help), `/readyz` and `/healthz` (a request would be answered)."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def router(lifecycle: Lifecycle) -> APIRouter:
         return _report(lifecycle)
 
     async def alive() -> JSONResponse:
+        if lifecycle.lost:
+            return JSONResponse({"status": "lost"}, 503, {"Cache-Control": "no-store"})
         return JSONResponse({"status": "alive"})
 
     not_ready: dict[int | str, dict[str, Any]] = {
@@ -41,7 +43,13 @@ def router(lifecycle: Lifecycle) -> APIRouter:
             response_model=None,
             responses={200: {"model": Health}, **not_ready},
         )
-    router.add_api_route("/livez", alive, summary="Liveness: the process runs", response_model=None)
+    router.add_api_route(
+        "/livez",
+        alive,
+        summary="Liveness: the process runs, and its engine can",
+        response_model=None,
+        responses={503: {"description": "Only a new process helps: the engine hangs, or fails whatever it is given."}},
+    )
     return router
 
 

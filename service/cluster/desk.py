@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from service.cluster import messages
 from service.cluster.messages import Outcome, Sender, Submission
-from service.errors import EngineFailed, ServiceError, Unavailable
+from service.delivery import failure_of
+from service.errors import ServiceError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,10 @@ class WatchedLanes:
             del self._runs[run]
             self.images -= len(images)
             self.on_change()
+
+    async def examine(self) -> None:
+        """See `service.batcher.Lanes.examine`."""
+        await self._lanes.examine()
 
     def reading(self, images: Images) -> bool:
         """Return whether a run reads any of these very arrays."""
@@ -173,10 +178,9 @@ class Desk:
             for slot, row in zip(job.slots, answer.rows, strict=True):
                 self._arena.rows[slot][:] = row
             return Outcome(job.number, None, answer.queue_s, answer.inference_s)
-        if isinstance(error, ServiceError):
-            return Outcome(job.number, error)
-        logger.error("a submission failed", exc_info=error)
-        return Outcome(job.number, EngineFailed("inference failed"))
+        if not isinstance(error, ServiceError):
+            logger.error("a submission failed", exc_info=error)
+        return Outcome(job.number, failure_of(error))
 
     def _flush(self) -> None:
         outbox, self._outbox = self._outbox, {}

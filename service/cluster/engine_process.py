@@ -81,7 +81,7 @@ class _Process:
         if golden.fault is not None:
             logger.error("the engine serves nobody: %s", golden.fault)
             await asyncio.Event().wait()
-        lanes = WatchedLanes(EngineLanes(engine))
+        lanes = WatchedLanes(EngineLanes(engine, timeout_s=self._settings.engine_timeout_s))
         metrics = Tally(self._settings, self._folder).engine(self._index)
         batcher = await asyncio.to_thread(local.warmed, engine, self._settings, metrics, lanes)
         opened = await self._opened

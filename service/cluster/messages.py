@@ -14,7 +14,15 @@ import math
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from service.errors import DeadlineExceeded, EngineFailed, QueueFull, ServiceError, Unavailable, Unprocessable
+from service.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    EngineLost,
+    QueueFull,
+    ServiceError,
+    Unavailable,
+    Unprocessable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +31,8 @@ SUBMIT, CANCEL = b"S", b"C"
 
 _SUBMISSION = struct.Struct("<QdBH")  # number, deadline_s, priority, images; then one uint32 slot per image
 _CANCELLATION = struct.Struct("<Q")  # number
-_OUTCOME = struct.Struct("<QBfffH")  # number, status, retry_after_s, queue_s, inference_s, bytes of detail; detail
+# number, status, retry_after_s, queue_s, inference_s, bytes of detail, of cause; then detail, and cause
+_OUTCOME = struct.Struct("<QBfffHH")
 _SENDER = struct.Struct("<cHI")  # "F", frontend, generation
 
 # A status is a place in this list; 0 is success. Only these can come out of a batcher.
@@ -34,7 +43,9 @@ _ERRORS: tuple[type[ServiceError] | None, ...] = (
     QueueFull,
     Unavailable,
     Unprocessable,
+    EngineLost,
 )
+_LONGEST_CAUSE = 2000  # characters; some of ONNX Runtime's messages are pages
 _STATUS = {error: status for status, error in enumerate(_ERRORS)}
 
 
@@ -61,6 +72,13 @@ class Submission(NamedTuple):
     deadline_s: float
     priority: int
     slots: tuple[int, ...]
+
+
+class CauseElsewhere(Exception):
+    """What made an engine fail, in the words of its process."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class Outcome(NamedTuple):
@@ -104,23 +122,28 @@ def pack_outcome(outcome: Outcome) -> bytes:
     """Return the bytes of one outcome; an error of a class that is not listed travels as `EngineFailed`."""
     number, error, queue_s, inference_s = outcome
     if error is None:
-        return _OUTCOME.pack(number, 0, math.nan, queue_s, inference_s, 0)
+        return _OUTCOME.pack(number, 0, math.nan, queue_s, inference_s, 0, 0)
     status = _STATUS.get(type(error), _STATUS[EngineFailed])
     retry_after_s = math.nan if error.retry_after_s is None else error.retry_after_s
     detail = error.detail.encode()
-    return _OUTCOME.pack(number, status, retry_after_s, 0.0, 0.0, len(detail)) + detail
+    cause = b"" if error.__cause__ is None else repr(error.__cause__)[:_LONGEST_CAUSE].encode()
+    return _OUTCOME.pack(number, status, retry_after_s, 0.0, 0.0, len(detail), len(cause)) + detail + cause
 
 
 def unpack_outcomes(message: bytes) -> Iterator[Outcome]:
     """Yield the outcomes of a message from an engine."""
     at = 0
     while at < len(message):
-        number, status, retry_after_s, queue_s, inference_s, length = _OUTCOME.unpack_from(message, at)
+        number, status, retry_after_s, queue_s, inference_s, *lengths = _OUTCOME.unpack_from(message, at)
         at += _OUTCOME.size
-        error = _ERRORS[status]
-        if error is None:
+        kind = _ERRORS[status]
+        if kind is None:
             yield Outcome(number, None, queue_s, inference_s)
             continue
-        detail = message[at : at + length].decode()
-        at += length
-        yield Outcome(number, error(detail, retry_after_s=None if math.isnan(retry_after_s) else retry_after_s))
+        middle, end = at + lengths[0], at + sum(lengths)
+        detail, cause = message[at:middle].decode(), message[middle:end].decode()
+        at = end
+        error = kind(detail, retry_after_s=None if math.isnan(retry_after_s) else retry_after_s)
+        if cause:
+            error.__cause__ = CauseElsewhere(cause)
+        yield Outcome(number, error)

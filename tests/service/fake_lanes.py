@@ -11,6 +11,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import EngineLost
 from tests.service.virtual_time import now
 
 
@@ -34,6 +35,13 @@ class Run:
     wide: bool
     fault: Fault | None
     finished_s: float = float("inf")
+
+    @property
+    def spoilt(self) -> set[int]:
+        """The images that it did not answer."""
+        if self.fault is None:
+            return set()
+        return {self.pictures[-1]} if self.fault is Fault.NOT_A_NUMBER else set(self.pictures)
 
 
 def picture(number: int) -> NDArray[np.uint8]:
@@ -114,6 +122,7 @@ class FakeLanes:
         seconds: Callable[[int], float] = lambda images: 0.010 + 0.001 * images,
         faults: Mapping[int, Fault] | None = None,
         threads: FakeThreads | None = None,
+        lost: bool = False,
     ) -> None:
         self.count = count
         self.pipelined = pipelined
@@ -124,6 +133,8 @@ class FakeLanes:
         self.runs: list[Run] = []
         self.taken: set[int] = set()  # the images of all runs
         self.busy = 0  # lanes
+        self.examined = 0  # how often
+        self.lost = lost
 
     async def run(self, images: Sequence[NDArray[np.uint8]], *, wide: bool) -> NDArray[np.float32]:
         lanes = self.count if wide else 1
@@ -141,6 +152,11 @@ class FakeLanes:
             run.finished_s = now()
         rows = rows_of(known)
         return rows if run.fault is None else _spoilt(rows, run.fault)
+
+    async def examine(self) -> None:
+        self.examined += 1
+        if self.lost:
+            raise EngineLost("the device is gone")
 
 
 async def _sleep(seconds: float, *, urgent: bool) -> None:

@@ -29,6 +29,8 @@ class QuickLanes:
         await asyncio.sleep(0.001)
         return rows_of([number_of(image) for image in images])
 
+    async def examine(self) -> None: ...
+
 
 async def crowd(seed: int) -> Counter[str]:
     dice = random.Random(seed)

@@ -55,6 +55,8 @@ class ManualLanes:
         finally:
             del self.runs[future]
 
+    async def examine(self) -> None: ...
+
 
 @dataclass(eq=False)
 class Caller:

@@ -234,7 +234,7 @@ def _runs_by_picture(runs: list[Run]) -> dict[int, Run]:
 
 def _check_outcome(world: World, record: Record, runs: list[Run]) -> None:
     plan, outcome = record.plan, record.outcome
-    failed = any(one.fault and one.finished_s <= record.decided_s for one in runs)
+    failed = any(one.spoilt & set(record.pictures) and one.finished_s <= record.decided_s for one in runs)
     if record.joined_s is not None and plan.deadline is not None:
         latest_s = max(record.arrived_s + plan.deadline * MS, record.joined_s)
         assert record.decided_s <= latest_s + MOMENT_S, "the deadline passed and nobody said so"

@@ -9,7 +9,7 @@ import pytest
 from service.backend import Answer
 from service.batcher import Batcher
 from service.cost import CostModel
-from service.errors import DeadlineExceeded, EngineFailed, QueueFull, Unavailable
+from service.errors import DeadlineExceeded, EngineFailed, EngineLost, QueueFull, Unavailable
 from tests.service.callers import COSTS, ask, batcher_of, batches, start, start_after
 from tests.service.fake_lanes import FakeLanes, Fault, numbers, pictures
 from tests.service.virtual_time import MOMENT_S, now, run
@@ -140,7 +140,7 @@ def test_an_estimate_gone_wrong_does_not_refuse_everybody_for_ever() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", set(Fault) - {Fault.NOT_A_NUMBER}, ids=lambda fault: fault.name)
 def test_a_failed_run_is_told_to_all_in_it_and_to_nobody_else(fault: Fault) -> None:
     lanes = FakeLanes(faults={0: fault})
 
@@ -156,6 +156,48 @@ def test_a_failed_run_is_told_to_all_in_it_and_to_nobody_else(fault: Fault) -> N
 
     run(main)
     assert batches(lanes) == [[0, 1, 2], [3]]
+
+
+def test_numbers_that_are_none_fail_their_own_caller_and_no_batch_mate() -> None:
+    lanes = FakeLanes(faults={0: Fault.NOT_A_NUMBER})  # in the last row
+
+    async def main() -> None:
+        batcher = batcher_of(lanes)
+        calls = [start(ask(batcher, known)) for known in ([0], [1, 2], [3, 4, 5])]
+        first, second, third = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(first, Answer)
+        assert isinstance(second, Answer)
+        assert (numbers(first.rows), numbers(second.rows)) == ([0], [1, 2])
+        assert isinstance(third, EngineFailed)
+        assert "not finite" in repr(third.__cause__)
+
+    run(main)
+    assert batches(lanes) == [[0, 1, 2, 3, 4, 5]]
+    assert lanes.examined == 1
+
+
+def test_an_engine_that_does_not_work_any_more_takes_nobody_with_it_and_nobody_in() -> None:
+    lanes = FakeLanes(faults={0: Fault.RAISES}, lost=True)
+
+    async def main() -> None:
+        batcher = batcher_of(lanes)
+        failing = start(ask(batcher, [0]))
+        waiting = await start_after(0.005, ask(batcher, [1]))
+        with batcher.reserve(1) as decoding:
+            with pytest.raises(EngineFailed):
+                await failing
+            with pytest.raises(EngineLost):
+                await waiting
+            assert now() < 0.012
+            assert isinstance(batcher.unavailable, EngineLost)
+            with pytest.raises(EngineLost):
+                await decoding.infer(pictures([2]))
+        with pytest.raises(EngineLost):
+            batcher.reserve(1)
+        await batcher.close()
+
+    run(main)
+    assert batches(lanes) == [[0]]
 
 
 def test_when_one_part_of_a_large_request_fails_the_rest_is_not_computed() -> None:

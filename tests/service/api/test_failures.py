@@ -39,8 +39,12 @@ def not_numbers(images: Sequence[Pixels]) -> Rows:
 
 @pytest.mark.parametrize("infer", [raises, too_few, not_numbers])
 def test_a_failed_engine_is_500_whose_cause_only_the_log_tells(infer: object, caplog: pytest.LogCaptureFixture) -> None:
+    def unless_grey(images: Sequence[Pixels]) -> Rows:
+        rows: Rows = rows_for(images) if images[0].mean() == 127 else infer(images)  # type: ignore[operator]
+        return rows
+
     async def main() -> list[httpx.Response]:
-        async with running(FakeEngine(infer)) as (_, client):  # type: ignore[arg-type]
+        async with running(FakeEngine(unless_grey)) as (_, client):
             headers = {"X-Request-ID": "find-me"}
             one = await client.post("/classify", content=grey(1), headers=headers)
             return [one, await client.post("/classify/batch", files=uploads(grey(1), grey(2)), headers=headers)]
@@ -56,7 +60,7 @@ def test_a_failed_engine_is_500_whose_cause_only_the_log_tells(infer: object, ca
 
 
 def test_after_a_failure_the_next_request_is_answered() -> None:
-    failures = iter([True, False])
+    failures = iter([True, False, False])  # the second is the service's own look at what is wrong
 
     def once(images: Sequence[Pixels]) -> Rows:
         return raises(images) if next(failures) else rows_for(images)
@@ -66,6 +70,20 @@ def test_after_a_failure_the_next_request_is_answered() -> None:
             assert_problem(await client.post("/classify", content=grey(1)), 500)
             response = await client.post("/classify", content=grey(55))
             assert top(response.json()["predictions"]) == 55
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("infer", [raises, too_few, not_numbers])
+def test_an_engine_that_fails_whatever_it_is_given_makes_the_service_unavailable(infer: object) -> None:
+    async def main() -> None:
+        async with running(FakeEngine(infer)) as (app, client):  # type: ignore[arg-type]
+            assert (await client.get("/readyz")).status_code == 200
+            assert_problem(await client.post("/classify", content=grey(1)), 500)
+            assert "being replaced" in assert_problem(await client.post("/classify", content=grey(1)), 503)
+            assert (await client.get("/readyz")).status_code == 503
+            assert (await client.get("/livez")).status_code == 503
+            assert app.state.lifecycle.lost
 
     asyncio.run(main())
 

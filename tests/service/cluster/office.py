@@ -54,6 +54,8 @@ class SlowLanes:
         self.torn += known != [number_of(image) for image in images]
         return rows_of(known)
 
+    async def examine(self) -> None: ...
+
 
 class Engine:
     """What an engine's process is made of."""

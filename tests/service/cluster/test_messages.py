@@ -8,7 +8,7 @@ import pytest
 
 from service.cluster import messages
 from service.cluster.messages import Outcome, Sender, Submission
-from service.errors import DeadlineExceeded, EngineFailed, NotFound, QueueFull, ServiceError, Unavailable
+from service.errors import DeadlineExceeded, EngineFailed, EngineLost, NotFound, QueueFull, ServiceError, Unavailable
 
 
 def test_submissions_survive() -> None:
@@ -34,6 +34,7 @@ def test_cancellations_survive() -> None:
         (DeadlineExceeded("zu spät"), DeadlineExceeded),
         (EngineFailed(""), EngineFailed),
         (Unavailable("stopping", retry_after_s=1.0), Unavailable),
+        (EngineLost("hangs", retry_after_s=1.0), EngineLost),
         (NotFound("nothing a batcher says"), EngineFailed),
     ],
 )
@@ -45,6 +46,17 @@ def test_outcomes_survive_with_their_errors(error: ServiceError, arrives_as: typ
     assert type(failed.error) is arrives_as
     assert failed.error.detail == error.detail
     assert failed.error.retry_after_s == error.retry_after_s
+
+
+def test_the_cause_of_a_failure_arrives_with_it_for_the_log() -> None:
+    failure = EngineFailed("inference failed")
+    failure.__cause__ = ValueError("die Karte brennt")
+    outcomes = [Outcome(1, failure), Outcome(2, None)]
+    (_, error, *_), last = messages.unpack_outcomes(b"".join(map(messages.pack_outcome, outcomes)))
+    assert error is not None
+    assert error.detail == "inference failed"
+    assert repr(error.__cause__) == "ValueError('die Karte brennt')"
+    assert last == outcomes[1]
 
 
 def test_a_sender_survives_as_a_routing_id_that_zeromq_accepts() -> None:
