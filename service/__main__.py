@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp
 
 from service.errors import StartError
+from service.keys import Keys
 from service.memory import keep_freed_memory
 from service.repository import find
 from service.settings import Settings
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(settings: Settings) -> int:
     find(settings.artifacts, settings.model)
+    if settings.api_keys_file is not None:
+        Keys(settings.api_keys_file)  # of all the processes that would read it, this one can say best what is wrong
     keep_freed_memory()
     # Imported here, since each shape needs much that the other does not.
     if settings.frontends:

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from service.contract import Contract
 
 SAMPLE = Path(__file__).parent / "web" / "sample.jpg"
 
 
-def announce(contract: Contract, listener: socket.socket) -> None:
-    """Print where `contract`'s artefact is served: at `listener`."""
-    url = _url(listener)
+def announce(contract: Contract, listeners: Sequence[socket.socket]) -> None:
+    """Print where `contract`'s artefact is served: at the first of `listeners`; the second is for management."""
+    url, *management = map(_url, listeners)
     sample = SAMPLE.relative_to(Path.cwd()) if SAMPLE.is_relative_to(Path.cwd()) else SAMPLE
     print(f"Serving {contract.name} (weights: {contract.weights.name}) on {url}")
+    for other in management:
+        print(f"Health on {other}/healthz")
     print(f"Try it:  curl --data-binary @{sample} {url}/classify", flush=True)
 
 

@@ -7,19 +7,23 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 
 from service import local
-from service.api import classify, exposition, health, models, problems
+from service.api import access, classify, exposition, health, models, problems
 from service.api.direct import FrontDoor
+from service.api.pages import PageHeaders
 from service.api.request_id import RequestIdMiddleware
+from service.keys import Keys
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
     from service.engine import Engine
     from service.model import Model
@@ -44,6 +48,9 @@ def create_app(
         engine: An engine to serve instead of the artefact that `settings` name.
         build: Builds the model in another way than with an engine in this process.
         metrics: Where everything is counted; by default nowhere else than here.
+
+    Raises:
+        StartError: the file of API keys cannot be used.
     """
     metrics = metrics or Metrics()
     lifecycle = Lifecycle(build or partial(local.build, settings, metrics, engine))
@@ -61,12 +68,41 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.lifecycle = lifecycle
+    app.state.keys = Keys(settings.api_keys_file) if settings.api_keys_file is not None else None
     direct = classify.routes(settings, lifecycle)
     app.router.routes.extend(direct)
-    app.include_router(health.router(lifecycle))
-    app.include_router(exposition.router(settings, lifecycle, metrics))
     app.include_router(models.router(lifecycle))
+    app.state.management = _management(settings, lifecycle, metrics)
+    if settings.management_port is None:
+        app.router.routes.extend(app.state.management.routes)
+    app.add_middleware(PageHeaders)
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
-    app.middleware_stack = FrontDoor(app.build_middleware_stack(), direct, metrics)
+    app.middleware_stack = _guarded(app, FrontDoor(app.build_middleware_stack(), direct, metrics), settings)
     return app
+
+
+def _management(settings: Settings, lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:
+    """Return what those who run the service ask, which may have a port of its own."""
+    app = FastAPI(openapi_url=None)
+    app.include_router(health.router(lifecycle))
+    app.include_router(exposition.router(settings, lifecycle, metrics))
+    app.add_middleware(RequestIdMiddleware)
+    problems.install(app)
+    return app
+
+
+def _guarded(app: FastAPI, entrance: ASGIApp, settings: Settings) -> ASGIApp:
+    """Return `entrance` with what keeps people out put before it, where that is set."""
+    if settings.api_keys_file is not None:
+        entrance = access.KeyCheck(entrance, app.state.keys)
+        access.describe(app)
+    if settings.cors_origins:  # outside, since a browser asks first whether it may send a key (Fetch, CORS preflight)
+        entrance = CORSMiddleware(
+            entrance,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "Server-Timing", "X-Request-ID"],
+        )
+    return entrance

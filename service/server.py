@@ -14,7 +14,7 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from service.announcement import announce
 from service.lifecycle import Phase
-from service.listener import listen
+from service.listener import listeners
 from service.protocol import OneWriteProtocol
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Server(uvicorn.Server):
 
     def __init__(self, settings: Settings, app: FastAPI) -> None:
         self._lifecycle: Lifecycle = app.state.lifecycle
-        self._drain_delay_s = settings.drain_delay_s
-        self._shutdown_timeout_s = settings.shutdown_timeout_s
+        self._settings = settings
+        self._app = app
         self._drained_s: float | None = None  # when the listener closes, once the service drains
         self._ended_s = float("inf")  # when the process has to have ended
         self._announcing: asyncio.Task[None] | None = None
@@ -57,7 +57,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 log_level=settings.log_level,
                 access_log=settings.access_log,
-                proxy_headers=False,
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=list(settings.trusted_proxies),
                 server_header=False,
             )
         )
@@ -71,12 +72,19 @@ class Server(uvicorn.Server):
         # Before uvicorn handles signals, and after, they mean the same.
         for number in HANDLED_SIGNALS:
             signal.signal(number, self.handle_exit)
-        self.run([listen(self.config.host, self.config.port)])
+        self.run(listeners(self._settings))
         return 1 if self._failed or not self.started else 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and begin to watch the model being loaded."""
-        await super().startup(sockets)
+        """Listen, and begin to watch the model being loaded.
+
+        Args:
+            sockets: The service's, and where it has one of its own the management's.
+        """
+        service, management = (sockets or [])[:1], (sockets or [])[1:]
+        await super().startup(service)
+        for listener in management:
+            self.servers.append(await asyncio.get_running_loop().create_server(self._management, sock=listener))
         self._announcing = asyncio.create_task(self._announce())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -86,9 +94,9 @@ class Server(uvicorn.Server):
         if self._lifecycle.phase is Phase.STARTING:  # nothing is in flight, and loading a model cannot be interrupted
             _leave(0, "stopped while starting")
         self._lifecycle.drain()
-        self._drained_s = time.monotonic() + self._drain_delay_s
-        self._ended_s = time.monotonic() + self._shutdown_timeout_s
-        logger.info("not ready any more; requests are answered for another %g s", self._drain_delay_s)
+        self._drained_s = time.monotonic() + self._settings.drain_delay_s
+        self._ended_s = time.monotonic() + self._settings.shutdown_timeout_s
+        logger.info("not ready any more; requests are answered for another %g s", self._settings.drain_delay_s)
 
     def end_within(self, seconds: float) -> None:
         """Take no more connections from now on."""
@@ -103,11 +111,17 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the listener, let what is in flight finish, tell those who would take too long."""
-        left_s = max(0.0, min(self._ended_s - time.monotonic(), self._shutdown_timeout_s))
+        left_s = max(0.0, min(self._ended_s - time.monotonic(), self._settings.shutdown_timeout_s))
         # Part of it is for the engine's last run, which cannot be interrupted.
         self._lifecycle.last_run_s = min(self._lifecycle.last_run_s, left_s / 4)
         self.config.timeout_graceful_shutdown = left_s - self._lifecycle.last_run_s  # type: ignore[assignment]
         await super().shutdown(sockets)
+
+    def _management(self) -> asyncio.Protocol:
+        """Return the protocol of a connection to the port that is for management alone."""
+        protocol = OneWriteProtocol(self.config, self.server_state, self.lifespan.state)
+        protocol.app = self._app.state.management
+        return protocol
 
     async def _announce(self) -> None:
         model = await self._lifecycle.loaded()
@@ -116,7 +130,7 @@ class Server(uvicorn.Server):
             return
         if self.should_exit or self._lifecycle.fault is not None:  # it stays, to say why it is not ready
             return
-        announce(model.contract, self.servers[0].sockets[0])
+        announce(model.contract, [server.sockets[0] for server in self.servers])
 
 
 def _leave(code: int, why: str) -> NoReturn:

@@ -5,6 +5,8 @@ A field `max_batch_size` is the flag `--max-batch-size` and the environment vari
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,6 +39,27 @@ class Settings(BaseSettings):
     # Where
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 for any free one.")
+
+    management_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="TCP port for health and metrics alone, which then are not to be had at the other; 0 for any free "
+        "one. Without it they share that one.",
+    )
+
+    # Who may ask
+    api_keys_file: Path | None = Field(
+        None,
+        description="File of API keys, one a line, that may be changed while the service runs: who has none is "
+        "answered 401. Without it nobody needs one.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may call the service from a browser, such as https://example.org; or *."
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."
+    )
 
     # What computes
     provider: Literal["auto", "cuda", "cpu"] = Field(
@@ -98,10 +121,25 @@ class Settings(BaseSettings):
         30.0, gt=0, description="How long after SIGTERM the service has ended: the drain, and what is in flight."
     )
 
-    @field_validator("devices", mode="before")
+    @field_validator("devices", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
-        return value.split(",") if isinstance(value, str) else value
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not (origin == "*" or re.fullmatch(r"https?://[^/?#\s*]+", origin)):
+                raise ValueError(f"{origin!r} is not an origin, such as https://example.org or http://localhost:8080")
+        return origins
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ip_network(network)  # raises a ValueError that says what is wrong
+        return networks
 
     @model_validator(mode="after")
     def _several_devices_need_frontends(self) -> Settings:

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from service import families
 from service.errors import Unavailable
 from service.families import CELLS, COUNTED, MODELS, OFFSETS, PREDICTIONS, PREDICTIONS_AT
+from service.lifecycle import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -92,7 +93,7 @@ class _Collector:
             yield _gauge(families.READY, {(): 0})
             yield _gauge(families.DEPTH, {(): 0})
             return
-        yield _gauge(families.READY, {(): 1})
+        yield _gauge(families.READY, {(): int(self._lifecycle.status is Phase.READY)})
         yield _gauge(families.DEPTH, {(): model.backend.depth})
         what = model.predictions.model
         labels = (what["name"], what["version"], what["precision"], what["weights"], model.provider)

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.api.request_id import HEADER, name_request
-from service.errors import EngineFailed, ServiceError, Unprocessable
+from service.errors import EngineFailed, ServiceError, Unauthorized, Unprocessable
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -50,6 +50,8 @@ def respond_to(request: Request, error: Exception) -> Response:
         if error.retry_after_s is not None:
             # RFC 9110, 10.2.3: whole seconds. Rounded up, so that who obeys does not come too early.
             headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+        if error.status == Unauthorized.status:
+            headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 11.6.1: a 401 says how to do better
         return _response(request, error.status, error.title, detail, headers)
     if isinstance(error, HTTPException):
         title = HTTPStatus(error.status_code).phrase

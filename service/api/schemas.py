@@ -15,6 +15,7 @@ from service.errors import (
     QueueFull,
     ServiceError,
     TooLarge,
+    Unauthorized,
     Unavailable,
     Unprocessable,
     UnsupportedImage,
@@ -137,6 +138,7 @@ class ModelDetails(BaseModel):
 # By status: the error, what it means, and an example of its detail.
 _PROBLEMS: dict[int, tuple[type[ServiceError], str, str]] = {
     400: (BadRequest, "Empty body, malformed multipart or JSON.", "the body is empty: send an image"),
+    401: (Unauthorized, "No API key, or one that is not valid.", "the API key is not valid"),
     404: (NotFound, "There is no such model.", "no model 'resnet34' here: 'resnet50' is served"),
     413: (
         TooLarge,

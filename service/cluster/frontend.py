@@ -36,14 +36,19 @@ logger = logging.getLogger(__name__)
 
 
 def run(
-    settings: Settings, folder: Path, listener: socket.socket, index: int, generation: int, connection: Connection
+    settings: Settings,
+    folder: Path,
+    listeners: list[socket.socket],
+    index: int,
+    generation: int,
+    connection: Connection,
 ) -> None:
     """Be a frontend process until told to stop. The exit code is 1 if it never came to answer.
 
     Args:
         settings: Of the whole service.
         folder: Where the sockets are, the supervisor's to remove.
-        listener: The listening socket that all frontends share.
+        listeners: The listening sockets that all frontends share.
         index: Which of the frontends.
         generation: The how-manyth process in this one's place.
         connection: This side of the pipe to the supervisor.
@@ -51,7 +56,7 @@ def run(
     if not settings.decode_threads:  # the cores are for all frontends
         share = math.ceil(available_cores() / settings.frontends)
         settings = settings.model_copy(update={"decode_threads": share})
-    sys.exit(Frontend(settings, folder, Sender(index, generation), Control(connection)).run_with(listener))
+    sys.exit(Frontend(settings, folder, Sender(index, generation), Control(connection)).run_with(listeners))
 
 
 class Frontend(Server):
@@ -71,9 +76,9 @@ class Frontend(Server):
         self._client: Client | None = None
         self._connected: Future[None] = Future()  # once there is an engine, or there will be none
 
-    def run_with(self, listener: socket.socket) -> int:
-        """Serve what comes to `listener`; return the exit code."""
-        self.run(sockets=[listener])
+    def run_with(self, listeners: list[socket.socket]) -> int:
+        """Serve what comes to `listeners`; return the exit code."""
+        self.run(listeners)
         return 0 if self.started else 1
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

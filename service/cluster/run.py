@@ -12,7 +12,7 @@ from service.announcement import announce
 from service.cluster.child import configure_logging
 from service.cluster.supervisor import Supervisor
 from service.cluster.tally import Tally
-from service.listener import listen
+from service.listener import listeners
 from service.repository import find
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ def serve(settings: Settings) -> int:
     artefact = find(settings.artifacts, settings.model)
     # A version that is added later is for the next start: all processes serve the same one.
     settings = settings.model_copy(update={"model": f"{artefact.name}:{artefact.version}"})
-    listener = listen(settings.host, settings.port)
+    sockets = listeners(settings)
     # Only its owner may enter, so nobody else can talk to the sockets in it.
     with tempfile.TemporaryDirectory(prefix="resnet-serve-", ignore_cleanup_errors=True) as folder:
         supervisor = Supervisor(
             settings,
             Path(folder),
-            listener,
+            sockets,
             Tally(settings, Path(folder)).share(),
-            lambda opened: announce(opened.promise.contract, listener),
+            lambda opened: announce(opened.promise.contract, sockets),
         )
         return asyncio.run(supervisor.run())

@@ -42,7 +42,7 @@ class Supervisor:
     Args:
         settings: Of the service; the model named with its version, so that every process serves the same.
         folder: Private, for the sockets.
-        listener: The listening socket that all frontends share.
+        listeners: The listening sockets that all frontends share.
         metrics: Where deaths are counted.
         announce: Called once, with what is served, when the first frontend answers.
     """
@@ -51,7 +51,7 @@ class Supervisor:
         self,
         settings: Settings,
         folder: Path,
-        listener: socket.socket,
+        listeners: list[socket.socket],
         metrics: Metrics,
         announce: Callable[[Opened], None],
     ) -> None:
@@ -60,12 +60,12 @@ class Supervisor:
             Post(f"engine-{index}", engine, settings, (folder, index)) for index in range(len(settings.devices))
         ]
         self._frontends = [
-            Post(f"frontend-{index}", frontend, settings, (folder, listener, index))
+            Post(f"frontend-{index}", frontend, settings, (folder, listeners, index))
             for index in range(settings.frontends)
         ]
         self._settings = settings
         self._folder = folder
-        self._listener = listener
+        self._listeners = listeners
         self._metrics = metrics
         self._announce = announce
         self._announced = False
@@ -87,7 +87,8 @@ class Supervisor:
             keeper.add_done_callback(self._keeper_ended)
         try:
             await self._stopping.wait()
-            self._listener.close()  # the frontends' own copies keep the port open until they close them
+            for listener in self._listeners:
+                listener.close()  # the frontends' own copies keep the port open until they close them
             await self._stop_in_order()
         finally:
             self._stopping.set()

@@ -20,6 +20,8 @@ KNOWN_TO = {
     ("onnxruntime",): ("engine.py",),
     ("zmq",): ("cluster/",),
     ("prometheus_client",): ("api/exposition.py",),
+    # No endpoint fetches anything: the service has nothing to fetch with.
+    ("aiohttp", "ftplib", "http", "httpx", "requests", "urllib", "urllib3"): ("api/problems.py",),
 }
 # What an exporter may take from the service: what reads and serves artefacts.
 SHARED_WITH_EXPORT = {"contract", "engine", "errors", "golden", "image", "repository"}

@@ -22,6 +22,7 @@ READY_WITHIN_S = 60
 SHAPES: dict[str, tuple[str, ...]] = {"one process": (), "two frontends": ("--frontends", "2")}
 
 _ANNOUNCED = re.compile(r"^Serving .* on (http://\S+)$", re.MULTILINE)
+_MANAGEMENT = re.compile(r"^Health on (http://\S+)/healthz$", re.MULTILINE)
 
 
 class Service:
@@ -29,6 +30,7 @@ class Service:
 
     Attributes:
         url: Where it listens.
+        management: Where it is asked how it is: there too, or at a port of its own.
         pid: Its process.
     """
 
@@ -36,7 +38,7 @@ class Service:
         self.process = process
         self.pid = process.pid
         self._output = output
-        self.url = ""
+        self.url = self.management = ""
 
     @property
     def log(self) -> str:
@@ -64,10 +66,12 @@ class Service:
 
     def _ready(self) -> bool:
         if not self.url:
-            announced = _ANNOUNCED.search(self.log)
-            self.url = announced[1] if announced else ""
+            log = self.log
+            announced, management = _ANNOUNCED.search(log), _MANAGEMENT.search(log)
+            self.url = announced[1] if announced and "Try it:" in log else ""
+            self.management = management[1] if management else self.url
         try:
-            return bool(self.url) and httpx.get(f"{self.url}/readyz").status_code == 200
+            return bool(self.url) and httpx.get(f"{self.management}/readyz").status_code == 200
         except httpx.TransportError:
             return False
 

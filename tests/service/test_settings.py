@@ -22,8 +22,18 @@ def from_command_line(*arguments: str) -> Settings:
     return CliApp.run(Settings, list(arguments))
 
 
+# Where no valid value can be made of the default.
+EXAMPLES = {
+    "management_port": "9000",
+    "cors_origins": "https://example.org,http://localhost:8080",
+    "trusted_proxies": "10.0.0.0/8,::1",
+}
+
+
 def another_value(name: str) -> str:
     """Return a valid value of a setting that is not its default, as one would write it."""
+    if name in EXAMPLES:
+        return EXAMPLES[name]
     field = Settings.model_fields[name]
     if get_origin(field.annotation) is Literal:
         return next(str(choice) for choice in get_args(field.annotation) if choice != field.default)
@@ -53,7 +63,7 @@ def test_every_setting_is_a_flag_and_a_variable_and_the_flag_wins(name: str, mon
     assert as_written(getattr(from_command_line(), name)) == other
     if isinstance(default, bool):
         assert getattr(from_command_line(flag.replace("--", "--" if default else "--no-")), name) is default
-    elif default is not None:
+    elif default not in (None, ()):
         assert getattr(from_command_line(f"{flag}={as_written(default)}"), name) == default
 
 
@@ -87,6 +97,13 @@ def test_every_setting_says_what_it_means(name: str) -> None:
         ("max_image_pixels", 0),
         ("provider", "tpu"),
         ("intra_op_num_threads", -1),
+        ("management_port", 65536),
+        ("cors_origins", "example.org"),
+        ("cors_origins", "https://example.org/"),
+        ("trusted_proxies", "proxy.example.org"),
+        ("trusted_proxies", "10.0.0.1/8"),
+        ("drain_delay_s", -1),
+        ("shutdown_timeout_s", 0),
         ("nothing_of_the_kind", 1),
     ],
 )
@@ -98,6 +115,16 @@ def test_values_that_make_no_sense_are_refused(name: str, value: object) -> None
 def test_a_request_that_could_never_be_admitted_is_not_allowed() -> None:
     with pytest.raises(ValidationError, match="could never be admitted"):
         Settings(max_images_per_request=65, queue_capacity=64)
+
+
+def test_a_drain_that_leaves_no_time_to_finish_is_not_allowed() -> None:
+    with pytest.raises(ValidationError, match="no time would be left"):
+        Settings(drain_delay_s=30, shutdown_timeout_s=30)
+
+
+def test_the_short_names_of_the_times_to_stop_in_are_understood() -> None:
+    settings = from_command_line("--drain-delay", "5", "--shutdown-timeout=20")
+    assert (settings.drain_delay_s, settings.shutdown_timeout_s) == (5, 20)
 
 
 def test_paths_and_names_are_taken_as_they_are() -> None:
