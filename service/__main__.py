@@ -12,7 +12,7 @@ from pydantic_settings import CliApp
 from service.errors import StartError
 from service.keys import Keys
 from service.memory import keep_freed_memory
-from service.repository import find
+from service.repository import wanted
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(settings: Settings) -> int:
-    find(settings.artifacts, settings.model)
+    wanted(settings.artifacts, settings.model)
     if settings.api_keys_file is not None:
         Keys(settings.api_keys_file)  # of all the processes that would read it, this one can say best what is wrong
     keep_freed_memory()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -18,15 +17,18 @@ from service.api.pages import PageHeaders
 from service.api.request_id import RequestIdMiddleware
 from service.keys import Keys
 from service.lifecycle import Lifecycle
+from service.loader import Loader
 from service.metrics import Metrics
+from service.registry import Registry
+from service.repository import Artefact, Wanted, wanted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from starlette.types import ASGIApp
 
     from service.engine import Engine
-    from service.model import Model
+    from service.loader import Builder
     from service.settings import Settings
 
 _DESCRIPTION = """Classifies images with a trained residual network (He et al. 2015).
@@ -38,22 +40,22 @@ def create_app(
     settings: Settings,
     engine: Engine | None = None,
     *,
-    build: Callable[[], Model] | None = None,
+    builder: Builder | None = None,
     metrics: Metrics | None = None,
 ) -> FastAPI:
     """Assemble the service.
 
     Args:
         settings: Everything that can be set.
-        engine: An engine to serve instead of the artefact that `settings` name.
-        build: Builds the model in another way than with an engine in this process.
+        engine: An engine to serve instead of the artefacts that `settings` name.
+        builder: Makes the models in another way than with engines in this process.
         metrics: Where everything is counted; by default nowhere else than here.
 
     Raises:
         StartError: the file of API keys cannot be used.
     """
     metrics = metrics or Metrics()
-    lifecycle = Lifecycle(build or partial(local.build, settings, metrics, engine))
+    lifecycle = _lifecycle(settings, engine, builder or local.Builder(settings, metrics, engine))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -80,6 +82,18 @@ def create_app(
     problems.install(app)
     app.middleware_stack = _guarded(app, FrontDoor(app.build_middleware_stack(), direct, metrics), settings)
     return app
+
+
+def _lifecycle(settings: Settings, engine: Engine | None, builder: Builder) -> Lifecycle:
+    registry = Registry()
+
+    def first() -> dict[Wanted, Artefact]:
+        if engine is None:
+            return wanted(settings.artifacts, settings.model)
+        name = engine.contract.name
+        return {Wanted(name): Artefact(name, 0, settings.artifacts)}
+
+    return Lifecycle(registry, Loader(settings, first, registry, builder), settings.repository_poll_s)
 
 
 def _management(settings: Settings, lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:

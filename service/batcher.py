@@ -72,7 +72,7 @@ class Batcher:
         self._metrics = metrics or Metrics()
         self._threads = threads
         if threads is not None:
-            threads.on_idle = self._schedule
+            threads.on_idle.append(self._schedule)
         self._line = Line()
         self._reserved = 0
         self._busy_lanes = 0
@@ -125,6 +125,8 @@ class Batcher:
         self._dispatch()  # whoever waited for company need not wait any more
         self._settle()
         await self._quiet.wait()
+        if self._threads is not None and self._schedule in self._threads.on_idle:
+            self._threads.on_idle.remove(self._schedule)
 
     def _turn_away(self) -> None:
         self._closed = self._turns_away = True

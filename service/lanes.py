@@ -50,10 +50,10 @@ class Threads(Protocol):
 
     Attributes:
         idle: How many have nothing to do.
-        on_idle: Called whenever one has nothing to do any more.
+        on_idle: Each is called whenever one has nothing to do any more.
     """
 
-    on_idle: Callable[[], None] | None
+    on_idle: list[Callable[[], None]]
 
     @property
     def idle(self) -> int: ...  # noqa: D102 - see Attributes
@@ -74,6 +74,7 @@ class EngineLanes:
         self.can_widen = engine.can_widen
         self._engine = engine
         self._timeout_s = timeout_s
+        self._shared = workers is not None
         self._workers = workers or Workers(engine.lanes, "engine")
 
     async def run(self, images: Images, *, wide: bool) -> NDArray[np.float32]:
@@ -98,5 +99,6 @@ class EngineLanes:
             raise EngineLost("the engine fails whatever it is given", retry_after_s=1.0) from error
 
     def close(self) -> None:
-        """End the threads once their runs have ended."""
-        self._workers.close()
+        """End the threads once their runs have ended, unless they are others' too."""
+        if not self._shared:
+            self._workers.close()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from service.errors import EngineLost, StartError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from service.loader import Loader
     from service.model import Model
+    from service.registry import Registry
 
 logger = logging.getLogger(__name__)
 
@@ -31,33 +31,34 @@ class Phase(StrEnum):
 
 
 class Lifecycle:
-    """Builds the model in the background and knows whether a request would be answered.
+    """Has the models loaded in the background and knows whether a request would be answered.
 
     Args:
-        build: Returns the model, warm; may take its time, on a thread of its own.
+        registry: The models.
+        loader: Brings them there.
+        poll_s: Seconds between looks for changes in the repository; 0 for none.
 
     Attributes:
         last_run_s: How long the engine may take to end when nobody waits for its answer any more; one that hangs is
             left behind.
     """
 
-    def __init__(self, build: Callable[[], Model]) -> None:
+    def __init__(self, registry: Registry, loader: Loader, poll_s: float = 0.0) -> None:
         self.phase = Phase.STARTING
         self.last_run_s = _LAST_RUN_S
+        self.registry = registry
+        self.loader = loader
+        self._poll_s = poll_s
+        self._complete = False  # everything that was wanted at the start is there
+        self._serving = False  # and comes out right
         self._started_s = time.monotonic()
-        self._build = build
-        self._model: Model | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def fault(self) -> str | None:
-        """Why nobody is answered though there is a model: it does not come out right on this machine."""
-        return None if self._model is None else self._model.golden.fault
-
-    @property
-    def held(self) -> Model | None:
-        """The model, whether it answers or not; None while there is none."""
-        return self._model
+        """Why nobody is answered though there are models: one does not come out right on this machine."""
+        return next((model.golden.fault for model in self.registry.models if model.golden.fault is not None), None)
 
     @property
     def uptime_s(self) -> float:
@@ -66,72 +67,80 @@ class Lifecycle:
 
     @property
     def model(self) -> Model:
-        """The model that answers, also while the service drains: until it stops, somebody may still come.
+        """The model that answers a request which names none; see `find`."""
+        return self.find()
+
+    def find(self, name: str | None = None, version: str | None = None) -> Model:
+        """Return the model that answers a request for `name` in `version`, each None where any will do.
+
+        So it is while the service drains, too: until it stops, somebody may still come.
 
         Raises:
             Unavailable: starting, stopping or failed, or the engine is being replaced.
+            NotFound: no such model is served.
         """
-        if self._model is None:
-            raise Unavailable(f"the service is {self.phase}", retry_after_s=1.0)
-        if self.fault is not None:
-            raise Unavailable(self.fault, retry_after_s=1.0)
-        if self._model.backend.unavailable is not None:
-            raise self._model.backend.unavailable
-        return self._model
+        if not self._serving:
+            raise Unavailable(self.fault or f"the service is {self.phase}", retry_after_s=1.0)
+        model = self.registry.find(name, version)
+        if model.backend.unavailable is not None:
+            raise model.backend.unavailable
+        return model
 
     @property
     def status(self) -> Phase:
         """The phase as others should know it: ready only if a request would be answered, whatever was true before."""
-        if self.phase is Phase.READY and (self._model is None or self._model.backend.unavailable is not None):
+        if self.phase is Phase.READY and any(model.backend.unavailable for model in self.registry.models):
             return Phase.UNAVAILABLE
         return self.phase
 
     @property
     def lost(self) -> bool:
-        """Whether the engine is lost for good, and this process with it."""
-        return self._model is not None and isinstance(self._model.backend.unavailable, EngineLost)
+        """Whether an engine is lost for good, and this process with it."""
+        return any(isinstance(model.backend.unavailable, EngineLost) for model in self.registry.models)
 
     def start(self) -> None:
-        """Begin loading; `phase` turns ready once the model is warm."""
+        """Begin loading; `phase` turns ready once the models are warm."""
         self._loading = asyncio.get_running_loop().create_task(self._load())
 
     async def loaded(self) -> Model | None:
-        """Wait until the model is warm and return it, or None when there is nothing to serve."""
+        """Wait until the models are warm and return the default, or None when there is nothing to serve."""
         if self._loading is not None:
             await asyncio.wait({self._loading})
-        return self._model
+        return self.registry.find() if self._complete else None
 
     def drain(self) -> None:
         """Say from now on that nobody should be sent here any more; who comes all the same is answered."""
         self.phase = Phase.DRAINING
 
     async def stop(self) -> None:
-        """Answer what is in line, then let go of the model. Requests have ended by then, or were cancelled."""
+        """Answer what is in line, then let go of the models. Requests have ended by then, or were cancelled."""
         self.drain()
+        if self._watching is not None:
+            self._watching.cancel()
         if self._loading is not None:
             await self._loading
-        if self._model is not None:
-            try:
-                async with asyncio.timeout(self.last_run_s):
-                    await self._model.close()
-            except TimeoutError:
-                logger.warning("the engine is still at work, for nobody: not waited for")
+        try:
+            async with asyncio.timeout(self.last_run_s):
+                await self.loader.close()
+        except TimeoutError:
+            logger.warning("the engine is still at work, for nobody: not waited for")
 
     async def _load(self) -> None:
         try:
-            self._model = await asyncio.to_thread(self._build)
+            await self.loader.start()
         except StartError as error:
             logger.error("the model cannot be served: %s", error)
             self.phase = Phase.FAILED
             return
-        except Exception:  # whatever it is, nothing can be served
-            logger.exception("the model could not be loaded")
-            self.phase = Phase.FAILED
-            return
+        self._complete = True
         if self.fault is not None:
             logger.error("not ready: %s", self.fault)
             self.phase = Phase.FAILED
             return
+        self._serving = True
         if self.phase is Phase.STARTING:
             self.phase = Phase.READY
-        logger.info("ready after %.1f s on %s", self.uptime_s, self._model.provider)
+        served = ", ".join(f"{model.name}:{model.version} on {model.provider}" for model in self.registry.models)
+        logger.info("ready after %.1f s: %s", self.uptime_s, served)
+        if self._poll_s:
+            self._watching = asyncio.get_running_loop().create_task(self.loader.watch(self._poll_s))

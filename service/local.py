@@ -12,7 +12,6 @@ from service.engine import OrtEngine
 from service.golden import examine
 from service.lanes import EngineLanes
 from service.model import Model
-from service.repository import find
 from service.threads import available_cores
 from service.workers import Workers
 
@@ -21,23 +20,23 @@ if TYPE_CHECKING:
     from service.engine import Engine
     from service.lanes import Lanes
     from service.metrics import Metrics
+    from service.repository import Artefact
     from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
-def load(settings: Settings, device_id: int | None = None) -> tuple[Engine, int]:
-    """Return the engine of the artefact that `settings` name, not warmed yet, and its version.
+def load(artefact: Artefact, settings: Settings, device_id: int | None = None) -> Engine:
+    """Return the engine of `artefact`, not warmed yet.
 
     Args:
+        artefact: Of the model repository.
         settings: Of the service.
         device_id: Which of its CUDA devices; the first by default.
 
     Raises:
-        RepositoryError: there is no such artefact.
         EngineError, ContractError: it cannot be served.
     """
-    artefact = find(settings.artifacts, settings.model)
     logger.info("loading %s", artefact.path)
     engine = OrtEngine(
         artefact.path,
@@ -45,30 +44,28 @@ def load(settings: Settings, device_id: int | None = None) -> tuple[Engine, int]
         intra_op_num_threads=settings.intra_op_num_threads,
         device_id=settings.devices[0] if device_id is None else device_id,
     )
-    return engine, artefact.version
+    # A model goes by the name of its folder, as everywhere in the field, also where that was renamed after the export.
+    engine.contract = engine.contract.model_copy(update={"name": artefact.name})
+    return engine
 
 
 def warmed(
-    engine: Engine,
-    settings: Settings,
-    metrics: Metrics,
-    lanes: Lanes | None = None,
-    threads: Workers | None = None,
+    engine: Engine, settings: Settings, metrics: Metrics, lanes: Lanes, threads: Workers | None = None
 ) -> Batcher:
-    """Warm `engine` up and put a batcher in front of it, or in front of `lanes` that run it.
+    """Warm `engine` up and put a batcher in front of the `lanes` that run it.
 
     Args:
         engine: Not warmed yet.
         settings: Of the service.
         metrics: Where its runs are counted.
-        lanes: What runs the engine; threads of its own by default.
+        lanes: What runs the engine.
         threads: The threads of `lanes`, where they decode as well.
     """
     _warn_of_what_is_missing(engine.contract)
     seconds = engine.warm_up(settings.max_batch_size)
     metrics.set_lanes(engine.lanes)
     return Batcher(
-        lanes or EngineLanes(engine, timeout_s=settings.engine_timeout_s),
+        lanes,
         CostModel(seconds),
         # On a GPU every size is warmed that its memory has room for.
         max_batch_size=max(seconds) if engine.pipelined else settings.max_batch_size,
@@ -88,25 +85,44 @@ def _warn_of_what_is_missing(contract: Contract) -> None:
         logger.warning("the artefact carries no golden image: whether it comes out right on this machine is unknown")
 
 
-def build(settings: Settings, metrics: Metrics, engine: Engine | None = None) -> Model:
-    """Return a model ready to answer; `engine` stands in for the artefact where it is given. Takes seconds."""
-    version = 0
-    if engine is None:
-        engine, version = load(settings)
-    result = examine(engine)
-    if engine.pipelined or settings.decode_threads:
+class Builder:
+    """Makes models that do their work in this process; see `service.loader.Builder`.
+
+    All models share the threads. On the CPU decoding and inference take the same cores, so as many threads as cores do
+    both, for all models together: with more, runs lose their core in the middle, which costs up to a tenth of the
+    throughput (docs/performance.md).
+
+    Args:
+        settings: Of the service.
+        metrics: Where everything is counted.
+        engine: Stands in for the artefacts, where it is given.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, engine: Engine | None = None) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._engine = engine
+        self._workers = Workers(settings.decode_threads or available_cores(), "worker")
+
+    def build(self, artefact: Artefact) -> Model:
+        """Return a model ready to answer. Takes seconds."""
+        engine = self._engine or load(artefact, self._settings)
+        golden = examine(engine)
+        shared = None if engine.pipelined or self._settings.decode_threads else self._workers
+        lanes = EngineLanes(engine, shared, timeout_s=self._settings.engine_timeout_s)
+        batcher = warmed(engine, self._settings, self._metrics, lanes, shared)
         return Model(
             engine.contract,
-            version,
+            artefact.version,
             engine.provider,
-            warmed(engine, settings, metrics),
-            settings,
-            metrics,
-            golden=result,
+            batcher,
+            self._settings,
+            self._metrics,
+            self._workers,
+            golden=golden,
+            release=lanes.close,
         )
-    # On the CPU decoding and inference take the same cores. As many threads as cores do both: with more, runs lose
-    # their core in the middle, which costs up to a tenth of the throughput (docs/performance.md).
-    workers = Workers(available_cores(), "worker")
-    lanes = EngineLanes(engine, workers, timeout_s=settings.engine_timeout_s)
-    batcher = warmed(engine, settings, metrics, lanes, workers)
-    return Model(engine.contract, version, engine.provider, batcher, settings, metrics, workers, golden=result)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._workers.close()

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from service.errors import ServiceError
 from service.image import Decoder, Limits
 from service.predictions import Predictions
-from service.threads import available_cores
-from service.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from service.golden import GoldenResult
     from service.metrics import Metrics
     from service.settings import Settings
+    from service.workers import Workers
 
 
 class Timing(NamedTuple):
@@ -42,10 +41,15 @@ class Model:
         version: Version of the artefact in its repository.
         provider: The execution provider in use.
         backend: Answers decoded images; closed with the model.
-        settings: Limits and threads.
+        settings: Limits.
         metrics: Where what it does is counted.
-        workers: The threads that decode; by default as many as `settings` say.
+        workers: The threads that decode, which other models may use too.
         golden: What the golden images were answered.
+        release: Called once the model is closed.
+
+    Attributes:
+        name: By which requests ask for it.
+        version: Of the artefact in its repository.
     """
 
     def __init__(
@@ -56,10 +60,13 @@ class Model:
         backend: Backend,
         settings: Settings,
         metrics: Metrics,
-        workers: Workers | None = None,
+        workers: Workers,
         *,
         golden: GoldenResult,
+        release: Callable[[], None] = lambda: None,
     ) -> None:
+        self.name = contract.name
+        self.version = version
         self.contract = contract
         self.golden = golden
         self.provider = provider
@@ -69,7 +76,8 @@ class Model:
         self._number = metrics.model(contract.name, str(version))
         limits = Limits(max_pixels=settings.max_image_pixels)
         self._decode = Decoder(contract.preprocessing, limits).decode
-        self._workers = workers or Workers(settings.decode_threads or available_cores(), "decode")
+        self._workers = workers
+        self._release = release
 
     async def classify(
         self, body: bytes, *, deadline_s: float = math.inf, priority: int = 0
@@ -121,9 +129,9 @@ class Model:
         return results, Timing(decode_s, answer.queue_s, answer.inference_s)
 
     async def close(self, *, drain: bool = True) -> None:
-        """Answer whoever is in line (or, without `drain`, tell them 503), then end the threads."""
+        """Answer whoever is in line, or, without `drain`, tell them 503."""
         await self.backend.close(drain=drain)
-        self._workers.close()
+        self._release()
 
     async def _decoded_or_error(self, body: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8] | ServiceError:
         try:

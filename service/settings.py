@@ -33,7 +33,13 @@ class Settings(BaseSettings):
     artifacts: Path = Field(Path("artifacts"), description="Model repository: a folder of NAME/VERSION/model.onnx.")
     model: str | None = Field(
         None,
-        description="NAME or NAME:VERSION. Without a version the highest; without a name the only one there is.",
+        description="NAME or NAME:VERSION; several with commas between, the first the default, * for every other name. "
+        "Without a version the highest; without a name the only one there is.",
+    )
+    repository_poll_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds between looks for newer versions and replaced files, which are then served; 0 for never.",
     )
 
     # Where

@@ -46,11 +46,11 @@ class Workers:
         name: Prefix of the threads' names.
 
     Attributes:
-        on_idle: Called on the loop whenever a thread has nothing to do any more.
+        on_idle: Each is called on the loop whenever a thread has nothing to do any more.
     """
 
     def __init__(self, threads: int, name: str) -> None:
-        self.on_idle: Callable[[], None] | None = None
+        self.on_idle: list[Callable[[], None]] = []
         self._threads = threads
         self._name = name
         self._urgent: deque[_Call] = deque()
@@ -130,6 +130,7 @@ class Workers:
                 except BaseException as error:  # it is the caller's, whatever it is
                     call.error = error
             self._ended.append(call)
+            del call  # or it would keep what it was a call of until the next one: an engine that was unloaded
             # The flag is lowered before the ended calls are taken, so none is ever left without a wake-up.
             if not self._waking:
                 self._waking = True
@@ -150,5 +151,6 @@ class Workers:
                 call.future.set_exception(call.error)
             else:
                 call.future.set_result(call.result)
-        if self.on_idle is not None and self._outstanding < self._threads:
-            self.on_idle()
+        if self._outstanding < self._threads:
+            for on_idle in self.on_idle:
+                on_idle()

@@ -34,7 +34,19 @@ _PARAMETERS = [
         "in": "query",
         "description": "How many classes to answer, most probable first.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": DEFAULT_TOP_K},
-    }
+    },
+    {
+        "name": "model",
+        "in": "query",
+        "description": "Which model; by default the first that the service was started with.",
+        "schema": {"type": "string"},
+    },
+    {
+        "name": "version",
+        "in": "query",
+        "description": "Which version of it; by default the one that leads: the highest, unless it was pinned.",
+        "schema": {"type": "string"},
+    },
 ]
 
 
@@ -53,7 +65,7 @@ def routes(settings: Settings, lifecycle: Lifecycle) -> list[APIRoute]:
             tags=["classify"],
             responses={
                 200: {"model": Classification},
-                **problem_responses(400, 413, 415, 422, 429, 500, 503, 504),
+                **problem_responses(400, 404, 413, 415, 422, 429, 500, 503, 504),
             },
             openapi_extra={"parameters": _PARAMETERS, "requestBody": _one_image()},
         ),
@@ -66,7 +78,7 @@ def routes(settings: Settings, lifecycle: Lifecycle) -> list[APIRoute]:
             tags=["classify"],
             responses={
                 200: {"model": Classifications},
-                **problem_responses(400, 413, 422, 429, 500, 503, 504),
+                **problem_responses(400, 404, 413, 422, 429, 500, 503, 504),
             },
             openapi_extra={"parameters": _PARAMETERS, "requestBody": _several_images()},
         ),
@@ -82,10 +94,13 @@ class _Endpoints:
 
     async def classify(self, request: Request) -> Response:
         deadline_s = time.monotonic() + self._timeout_s
-        model = self._lifecycle.model
-        top_k = _top_k(request, model)
+        asked = asked_for(request)
+        model = self._lifecycle.find(*asked)
+        _top_k(request, model)
         _probe(model, deadline_s)
         body = await read_image(request, self._max_body_bytes)
+        model = self._lifecycle.registry.find(*asked)  # another, if it was swapped while the body arrived
+        top_k = _top_k(request, model)
         with WhileConnected(request.receive):
             row, timing = await model.classify(body, deadline_s=deadline_s)
         names = model.predictions
@@ -93,14 +108,25 @@ class _Endpoints:
 
     async def classify_batch(self, request: Request) -> Response:
         deadline_s = time.monotonic() + self._timeout_s
-        model = self._lifecycle.model
-        top_k = _top_k(request, model)
+        asked = asked_for(request)
+        model = self._lifecycle.find(*asked)
+        _top_k(request, model)
         _probe(model, deadline_s)
         files = await read_images(request, self._max_body_bytes, self._max_images)
+        model = self._lifecycle.registry.find(*asked)
+        top_k = _top_k(request, model)
         with WhileConnected(request.receive):
             results, timing = await model.classify_many([file.body for file in files], deadline_s=deadline_s)
         items = [_result(model, *pair, top_k) for pair in zip(files, results, strict=True)]
         return _respond(f'{{"model": {model.predictions.model_json}, "results": [{", ".join(items)}]}}', timing)
+
+
+def asked_for(request: Request) -> tuple[str | None, str | None]:
+    """Return the name and the version of the model that a request asks for, each None for any."""
+    if not request.scope["query_string"]:
+        return None, None
+    query = request.query_params
+    return query.get("model"), query.get("version")
 
 
 def _probe(model: Model, deadline_s: float) -> None:

@@ -12,7 +12,6 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from starlette.responses import PlainTextResponse, Response
 
 from service import families
-from service.errors import Unavailable
 from service.families import CELLS, COUNTED, MODELS, OFFSETS, PREDICTIONS, PREDICTIONS_AT
 from service.lifecycle import Phase
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from service.ledger import Ledger
     from service.lifecycle import Lifecycle
     from service.metrics import Metrics
+    from service.model import Model
     from service.settings import Settings
 
 
@@ -87,19 +87,17 @@ class _Collector:
     def _read(self) -> Iterator[Metric]:
         yield _gauge(families.CAPACITY, {(): self._settings.queue_capacity})
         yield _gauge(families.LARGEST_BATCH, {(): self._settings.max_batch_size})
-        try:
-            model = self._lifecycle.model
-        except Unavailable:
-            yield _gauge(families.READY, {(): 0})
-            yield _gauge(families.DEPTH, {(): 0})
-            return
+        models = self._lifecycle.registry.models
         yield _gauge(families.READY, {(): int(self._lifecycle.status is Phase.READY)})
-        yield _gauge(families.DEPTH, {(): model.backend.depth})
-        what = model.predictions.model
-        labels = (what["name"], what["version"], what["precision"], what["weights"], model.provider)
-        yield _gauge(families.MODEL, {labels: 1})
-        if (slots := model.backend.occupancy) is not None:
+        yield _gauge(families.DEPTH, {(): sum(model.backend.depth for model in models)})
+        yield _gauge(families.MODEL, {_info(model): 1 for model in models})
+        if models and (slots := models[0].backend.occupancy) is not None:
             yield _gauge(families.SLOTS, {("used",): slots.used, ("free",): slots.total - slots.used})
+
+
+def _info(model: Model) -> tuple[str, ...]:
+    what = model.predictions.model
+    return what["name"], what["version"], what["precision"], what["weights"], model.provider
 
 
 def _gauge(family: Family, values: dict[tuple[str, ...], float]) -> Metric:

@@ -1,4 +1,4 @@
-"""The model that is served: its contract, its certificate, and whether it comes out right on this machine."""
+"""The models that are served: their contract, certificate, and whether they come out right on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from service.api.schemas import GoldenStatus, ModelDetails, problem_responses
-from service.errors import NotFound, Unavailable
+from service.errors import Unavailable
 
 if TYPE_CHECKING:
     from service.lifecycle import Lifecycle
@@ -19,14 +19,12 @@ def router(lifecycle: Lifecycle) -> APIRouter:
     """Return the route."""
     router = APIRouter(tags=["models"])
 
-    async def model(name: str) -> Response:
-        held = lifecycle.held
-        if held is None:
+    async def model(name: str, version: str | None = None) -> Response:
+        if not lifecycle.registry.models:
             raise Unavailable(f"the service is {lifecycle.phase}", retry_after_s=1.0)
-        if name != held.contract.name:
-            raise NotFound(f"no model {name!r} here: {held.contract.name!r} is served")
+        found = lifecycle.registry.find(name, version)
         return Response(
-            _described(held).model_dump_json(exclude={"contract": {"certificate"}}), media_type="application/json"
+            _described(found).model_dump_json(exclude={"contract": {"certificate"}}), media_type="application/json"
         )
 
     router.add_api_route(
@@ -46,8 +44,8 @@ def _described(model: Model) -> ModelDetails:
     status: GoldenStatus = "absent" if not result.answers else "right" if result.fault is None else "wrong"
     return ModelDetails.model_validate(
         {
-            "name": model.contract.name,
-            "version": model.predictions.model["version"],
+            "name": model.name,
+            "version": str(model.version),
             "provider": model.provider,
             "golden": {"status": status, "fault": result.fault, "answers": result.answers},
             "certificate": model.contract.certificate,

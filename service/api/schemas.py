@@ -139,7 +139,7 @@ class ModelDetails(BaseModel):
 _PROBLEMS: dict[int, tuple[type[ServiceError], str, str]] = {
     400: (BadRequest, "Empty body, malformed multipart or JSON.", "the body is empty: send an image"),
     401: (Unauthorized, "No API key, or one that is not valid.", "the API key is not valid"),
-    404: (NotFound, "There is no such model.", "no model 'resnet34' here: 'resnet50' is served"),
+    404: (NotFound, "No such model, or not in that version.", "resnet34 is not served here, only resnet50:1"),
     413: (
         TooLarge,
         "The body, or the image once decoded, is over the limit.",

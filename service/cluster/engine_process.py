@@ -19,6 +19,7 @@ from service.cluster.tally import Tally
 from service.errors import StartError
 from service.golden import examine
 from service.lanes import EngineLanes
+from service.repository import find
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -75,9 +76,10 @@ class _Process:
 
     async def _serve(self) -> None:
         device = self._settings.devices[self._index]
-        engine, version = await asyncio.to_thread(local.load, self._settings, device)
+        artefact = find(self._settings.artifacts, self._settings.model)
+        engine = await asyncio.to_thread(local.load, artefact, self._settings, device)
         golden = await asyncio.to_thread(examine, engine)
-        self._control.send(Loaded(Promise(engine.contract, version, engine.provider, golden), engine.lanes))
+        self._control.send(Loaded(Promise(engine.contract, artefact.version, engine.provider, golden), engine.lanes))
         if golden.fault is not None:
             logger.error("the engine serves nobody: %s", golden.fault)
             await asyncio.Event().wait()

@@ -20,6 +20,7 @@ from service.cluster.tally import Tally
 from service.model import Model
 from service.server import Server
 from service.threads import available_cores
+from service.workers import Workers
 
 if TYPE_CHECKING:
     import socket
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import Lifespan
 
+    from service.repository import Artefact
     from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ class Frontend(Server):
 
     def __init__(self, settings: Settings, folder: Path, sender: Sender, control: Control) -> None:
         self._metrics = Tally(settings, folder).frontend(sender.frontend)
-        app = create_app(settings, build=self._build, metrics=self._metrics)
+        app = create_app(settings, builder=self, metrics=self._metrics)
         super().__init__(settings, app)
         if sender != (0, 0):
             app.router.lifespan_context = self._loaded_first(app.router.lifespan_context)
@@ -101,11 +103,14 @@ class Frontend(Server):
         if await self._lifecycle.loaded() is not None and self._lifecycle.fault is None:
             self._control.send(Ready())
 
-    def _build(self) -> Model:
+    def build(self, artefact: Artefact) -> Model:
+        """Return the model once there is an engine; see `service.loader.Builder`."""
         self._connected.result()
         assert self._opened is not None  # noqa: S101 - it came first
         assert self._client is not None  # noqa: S101
         promise = self._opened.promise
+        assert promise.version == artefact.version  # noqa: S101 - the supervisor has named it to all
+        workers = Workers(self._settings.decode_threads, "decode")
         return Model(
             promise.contract,
             promise.version,
@@ -113,8 +118,13 @@ class Frontend(Server):
             self._client,
             self._settings,
             self._metrics,
+            workers,
             golden=promise.golden,
+            release=workers.close,
         )
+
+    def close(self) -> None:
+        """There is nothing that models have in common."""
 
     def _received(self, message: Message) -> None:
         match message:

@@ -12,8 +12,9 @@ from service.announcement import announce
 from service.cluster.child import configure_logging
 from service.cluster.supervisor import Supervisor
 from service.cluster.tally import Tally
+from service.errors import StartError
 from service.listener import listeners
-from service.repository import find
+from service.repository import wanted
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -27,7 +28,10 @@ def serve(settings: Settings) -> int:
     """
     multiprocessing.current_process().name = "supervisor"
     configure_logging(settings.log_level)
-    artefact = find(settings.artifacts, settings.model)
+    several = wanted(settings.artifacts, settings.model)
+    if len(several) > 1 or settings.repository_poll_s:
+        raise StartError("with --frontends one model is served, and not watched: leave out --repository-poll-s")
+    artefact = next(iter(several.values()))
     # A version that is added later is for the next start: all processes serve the same one.
     settings = settings.model_copy(update={"model": f"{artefact.name}:{artefact.version}"})
     sockets = listeners(settings)

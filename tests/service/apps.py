@@ -70,9 +70,9 @@ class Gate:
 
 @asynccontextmanager
 async def running(
-    engine: FakeEngine, *, wait: bool = True, **settings: object
+    engine: FakeEngine | None = None, *, wait: bool = True, **settings: object
 ) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
-    """Run the whole application; by default from when it is ready."""
+    """Run the whole application, by default from when it is ready; without `engine`, on the artefacts of `settings`."""
     app = create_app(Settings.model_validate({"decode_threads": 1, **settings}), engine)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app):

@@ -60,9 +60,11 @@ def write_brightness(
     crop: int = 32,
     weights: str = "made by hand",
     golden: tuple[Golden, ...] = (),
+    name: str = "brightness",
+    shift: int = 0,
 ) -> Path:
-    """Write `brightness`: class i is the more probable the nearer the mean of all pixels is to i."""
-    levels = np.arange(GREYS, dtype=np.float32)[None]  # (1, classes)
+    """Write `brightness`: class i + `shift` is the more probable the nearer the mean of all pixels is to i."""
+    levels = np.arange(GREYS, dtype=np.float32)[None] - shift  # (1, classes)
     nodes = [
         helper.make_node("Cast", [INPUT_NAME], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["pixels"], ["flat"]),  # (N, H × W × 3)
@@ -73,7 +75,7 @@ def write_brightness(
         helper.make_node("Softmax", ["logits"], [OUTPUT_NAME]),
     ]
     constants = {"axis": np.array([1], np.int64), "levels": levels}
-    contract = contract_of("brightness", grey_labels(), crop, weights).model_copy(update={"golden": golden})
+    contract = contract_of(name, grey_labels(), crop, weights).model_copy(update={"golden": golden})
     return _write(repository, version, contract, nodes, constants)
 
 
@@ -106,6 +108,8 @@ def _write(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     helper.set_model_props(model, contract.to_metadata())
     path = repository / contract.name / str(version) / "model.onnx"
-    path.parent.mkdir(parents=True)
-    onnx.save(model, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not at all, as the exporter does it: a service may be watching.
+    onnx.save(model, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
     return path

@@ -75,7 +75,7 @@ class FakeThreads:
     """Implements `service.batcher.Threads`: cores that decode and run, runs first, as `service.workers` has them."""
 
     def __init__(self, count: int) -> None:
-        self.on_idle: Callable[[], None] | None = None
+        self.on_idle: list[Callable[[], None]] = []
         self._count = count
         self._outstanding = 0
         self._working = 0
@@ -99,8 +99,9 @@ class FakeThreads:
             self._outstanding -= 1
             self._working -= turn.done() and not turn.cancelled()
             self._begin()
-            if self.on_idle is not None and self.idle:
-                self.on_idle()
+            if self.idle:
+                for on_idle in self.on_idle:
+                    on_idle()
 
     def _begin(self) -> None:
         while self._working < self._count and (self._urgent or self._normal):

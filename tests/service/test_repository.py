@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartError
-from service.repository import RepositoryError, artefacts, find
+from service.repository import RepositoryError, Wanted, artefacts, current, find, wanted
 
 
 def repository(folder: Path, *names: str) -> Path:
@@ -65,3 +65,37 @@ def test_an_empty_repository_is_refused_with_a_way_out(tmp_path: Path, folder: s
     (tmp_path / "empty").mkdir()
     with pytest.raises(RepositoryError, match="make one with resnet-export"):
         find(tmp_path / folder, None)
+
+
+def meant(folder: Path, models: str) -> list[tuple[str, int | None, int]]:
+    return [(each.name, each.version, artefact.version) for each, artefact in wanted(folder, models).items()]
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ("b,a:1", [("b", None, 3), ("a", 1, 1)]),
+        ("a:2,a:1,a", [("a", 2, 2), ("a", 1, 1), ("a", None, 2)]),
+        ("*", [("a", None, 2), ("b", None, 3), ("c", None, 1)]),
+        ("b:2,*", [("b", 2, 2), ("a", None, 2), ("c", None, 1)]),
+    ],
+)
+def test_several_are_meant_in_the_order_in_which_they_are_named(
+    tmp_path: Path, models: str, expected: list[tuple[str, int | None, int]]
+) -> None:
+    assert meant(repository(tmp_path, "a/1", "a/2", "b/2", "b/3", "c/1"), models) == expected
+
+
+def test_what_is_current_follows_the_disk_and_a_replaced_file_is_another_artefact(tmp_path: Path) -> None:
+    folder = repository(tmp_path, "a/1", "a/2")
+    before = artefacts(folder)
+    assert current(before, Wanted("a")) == before[1]
+    assert current(before, Wanted("a", 1)) == before[0]
+    assert current(before, Wanted("a", 3)) is current(before, Wanted("b")) is None
+    assert artefacts(folder) == before
+    (tmp_path / "new").write_bytes(b"another")
+    (tmp_path / "new").replace(before[0].path)
+    after = artefacts(repository(folder, "a/3"))
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+    assert current(after, Wanted("a")) == after[2]

@@ -24,7 +24,7 @@ def test_a_model_shows_its_contract_and_that_it_has_neither_certificate_nor_gold
 
 def test_a_model_of_another_name_is_not_found(url: str) -> None:
     detail = assert_problem(httpx.get(f"{url}/models/resnet50"), 404)
-    assert "'brightness' is served" in detail
+    assert detail.endswith("only brightness:3")
 
 
 def test_the_certificate_and_what_golden_images_were_answered_are_shown() -> None:

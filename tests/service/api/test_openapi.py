@@ -73,7 +73,7 @@ def test_every_kind_of_body_is_described(document: dict[str, Any], which: tuple[
 
 @pytest.mark.parametrize(
     ("which", "statuses"),
-    [(CLASSIFY, {400, 413, 415, 422, 429, 500, 503, 504}), (BATCH, {400, 413, 422, 429, 500, 503, 504})],
+    [(CLASSIFY, {400, 404, 413, 415, 422, 429, 500, 503, 504}), (BATCH, {400, 404, 413, 422, 429, 500, 503, 504})],
 )
 def test_every_failure_is_a_problem_document_with_an_example(
     document: dict[str, Any], which: tuple[str, str], statuses: set[int]

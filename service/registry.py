@@ -1,0 +1,77 @@
+"""Which models are served now, and what they answer to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.errors import NotFound
+
+if TYPE_CHECKING:
+    from service.model import Model
+    from service.repository import Wanted
+
+
+class Registry:
+    """The models that answer, in the order in which they are wanted: the first is the default.
+
+    A request names a model and a version, or only one of them, or nothing: the first that fits answers. Everything
+    here runs on one event loop, and each change is whole when the loop goes on.
+    """
+
+    def __init__(self) -> None:
+        self._served: dict[Wanted, Model] = {}
+        self._answers: dict[tuple[str | None, str | None], Model] = {}  # one look-up for every way to ask
+
+    @property
+    def default(self) -> str | None:
+        """The name of the model that answers whoever names none."""
+        return next((wanted.name for wanted in self._served), None)
+
+    @property
+    def wanted(self) -> list[Wanted]:
+        """All that something serves as, the default first."""
+        return list(self._served)
+
+    @property
+    def models(self) -> list[Model]:
+        """Every model, once, the default first."""
+        return list(dict.fromkeys(self._served.values()))
+
+    def find(self, name: str | None = None, version: str | None = None) -> Model:
+        """Return the model that answers a request for `name` in `version`; None where any will do.
+
+        Raises:
+            NotFound: there is none; says which there are.
+        """
+        model = self._answers.get((name, version))
+        if model is None:
+            asked = f"{name or self.default}:{version}" if version else name
+            listed = ", ".join(f"{name}:{version}" for name, version in self._answers if name and version)
+            raise NotFound(f"{asked or 'nothing'} is not served here, only {listed or 'nothing'}")
+        return model
+
+    def get(self, wanted: Wanted) -> Model | None:
+        """Return what serves as `wanted`, if anything does."""
+        return self._served.get(wanted)
+
+    def put(self, wanted: Wanted, model: Model) -> None:
+        """From now on `model` serves as `wanted`, in the place of what did so before."""
+        self._served[wanted] = model
+        self._index()
+
+    def remove(self, name: str) -> None:
+        """Serve nothing by the name of `name` any more."""
+        for wanted in [wanted for wanted in self._served if wanted.name == name]:
+            del self._served[wanted]
+        self._index()
+
+    def _index(self) -> None:
+        answers: dict[tuple[str | None, str | None], Model] = {}
+        for wanted, model in self._served.items():
+            version = str(model.version)
+            asked: list[tuple[str | None, str | None]] = [(wanted.name, version), (wanted.name, None)]
+            if wanted.name == self.default:
+                asked += [(None, version), (None, None)]
+            for each in asked:
+                answers.setdefault(each, model)
+        self._answers = answers
