@@ -127,6 +127,7 @@ def test_who_hangs_up_while_waiting_gives_the_place_to_somebody_who_is_there(
         return found
 
     with caplog.at_level(logging.INFO), served(engine, queue_capacity=3, max_images_per_request=1) as url:
+        caplog.clear()  # what loading had to say
         with begin(url, grey(0)):
             assert eventually(lambda: engine.batches == [1])
             waiting = [begin(url, grey(level)) for level in (1, 2, 3)]
