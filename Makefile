@@ -19,7 +19,7 @@ TORCH = $(shell sed -nE 's/^ *"(torch==[^"]+)".*/\1/p' pyproject.toml)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two of these at once would install into one environment
-.PHONY: help serve test check lint bench lock clean
+.PHONY: help serve test check lint fuzz bench lock clean
 
 help: ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -47,6 +47,9 @@ lint: $(VENV)/.dev ## ruff and mypy --strict
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+fuzz: $(VENV)/.dev ## feed the image decoder what nobody thought of, a minute [ARGS="--seconds 3600 --corpus path"]
+	$(BIN)/python tests/fuzz/fuzz_image.py $(ARGS)
+
 bench: $(VENV)/.dev ## measure the service beside the bound of its own parts, five minutes [ARGS=--help]
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -56,8 +59,8 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 FROM_DEV = $(LOCK) --constraints requirements/dev.lock
 
 lock: $(VENV)/.dev ## resolve the dependencies again [UPGRADE=--upgrade]
-	$(LOCK) $(UPGRADE) --extra cpu --extra otel --extra export --extra plot --extra test --extra dev --group build --group torch \
-		pyproject.toml --output-file requirements/dev.lock
+	$(LOCK) $(UPGRADE) --extra cpu --extra otel --extra export --extra plot --extra test \
+		--extra fuzz --extra dev --group build --group torch pyproject.toml --output-file requirements/dev.lock
 	$(FROM_DEV) --extra cpu --extra export --group build --group torch \
 		pyproject.toml --output-file requirements/export.lock
 	$(FROM_DEV) --extra cpu pyproject.toml --output-file requirements/cpu.lock

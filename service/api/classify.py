@@ -14,7 +14,7 @@ from service.api.body import EncodedImage, EncodedImages, read_image, read_image
 from service.api.disconnect import WhileConnected
 from service.api.form import quieten_parser
 from service.api.problems import problem
-from service.api.schemas import Classification, Classifications, problem_responses
+from service.api.schemas import REQUEST_ID, Classification, Classifications, problem_responses
 from service.errors import ServiceError, Unprocessable
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 DEFAULT_TOP_K = 5
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_HEADERS = REQUEST_ID | {
+    "Server-Timing": {
+        "description": "Milliseconds of decode, queue and inference (W3C Server Timing).",
+        "required": True,
+        "schema": {"type": "string"},
+    }
+}
 _PARAMETERS = [
     {
         "name": "top_k",
@@ -64,7 +71,7 @@ def routes(settings: Settings, lifecycle: Lifecycle) -> list[APIRoute]:
             "file and JSON with base64 are understood too. `Server-Timing` says where the time went.",
             tags=["classify"],
             responses={
-                200: {"model": Classification},
+                200: {"model": Classification, "headers": _HEADERS},
                 **problem_responses(400, 404, 413, 415, 422, 429, 500, 503, 504),
             },
             openapi_extra={"parameters": _PARAMETERS, "requestBody": _one_image()},
@@ -77,10 +84,10 @@ def routes(settings: Settings, lifecycle: Lifecycle) -> list[APIRoute]:
             description="Each image is answered by its predictions or by its own problem, in the order sent.",
             tags=["classify"],
             responses={
-                200: {"model": Classifications},
+                200: {"model": Classifications, "headers": _HEADERS},
                 **problem_responses(400, 404, 413, 422, 429, 500, 503, 504),
             },
-            openapi_extra={"parameters": _PARAMETERS, "requestBody": _several_images()},
+            openapi_extra={"parameters": _PARAMETERS, "requestBody": _several_images(settings)},
         ),
     ]
 
@@ -175,13 +182,16 @@ def _one_image() -> dict[str, Any]:
     }
 
 
-def _several_images() -> dict[str, Any]:
-    files = {"type": "array", "items": _BINARY["schema"]}
+def _several_images(settings: Settings) -> dict[str, Any]:
+    number = {"minItems": 1, "maxItems": settings.max_images_per_request}
+    files = {"type": "array", "items": _BINARY["schema"], **number}
     form = {"type": "object", "required": ["images"], "properties": {"images": files}}
+    document = EncodedImages.model_json_schema()
+    document["properties"]["images"] |= number
     return {
         "required": True,
         "content": {
             "multipart/form-data": {"schema": form},
-            "application/json": {"schema": EncodedImages.model_json_schema()},
+            "application/json": {"schema": document},
         },
     }

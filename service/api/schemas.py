@@ -170,16 +170,23 @@ _PROBLEMS: dict[int, tuple[type[ServiceError], str, str]] = {
 }
 
 
+REQUEST_ID: dict[str, Any] = {
+    "X-Request-ID": {"description": "The request's own, or a new one.", "required": True, "schema": {"type": "string"}}
+}
+_RETRY_AFTER: dict[str, Any] = {
+    "Retry-After": {"description": "Seconds.", "required": True, "schema": {"type": "integer", "minimum": 1}}
+}
+
+
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI responses for `statuses`, each a problem document."""
-    retry = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}}
     return {
         status: {
             "description": _PROBLEMS[status][1],
             "content": {
                 "application/problem+json": {"schema": Problem.model_json_schema(), "example": _example(status)}
             },
-            **({"headers": retry} if status in (429, 503) else {}),
+            "headers": REQUEST_ID | (_RETRY_AFTER if status in (429, 503) else {}),
         }
         for status in statuses
     }

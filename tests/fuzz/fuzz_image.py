@@ -1,9 +1,9 @@
 """Coverage-guided fuzzing of `Decoder.decode`: whatever the bytes are, pixels or a service error below 500, and soon.
 
-    python tests/fuzz/fuzz_image.py --seconds 60
+    make fuzz ARGS="--seconds 3600 --corpus path"
 
 Seeds are made at the start: an image of every kind and every bomb of the tests. An input that breaks the promise is
-written to `--findings` and the exit code is not 0; fixed, it belongs in tests/service/data, where a test decodes it.
+written to `--findings` and the exit code is not 0; fixed, it stays as a test in tests/service/test_image_hostile.py.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, body in seeds():
             (Path(folder) / name).write_bytes(body)
+        folders = [folder]
+        if arguments.corpus is not None:
+            arguments.corpus.mkdir(parents=True, exist_ok=True)
+            folders.insert(0, str(arguments.corpus))
         options = [
+            f"-verbosity={int(arguments.verbose)}",
             f"-max_total_time={arguments.seconds}",
             f"-max_len={arguments.max_bytes}",
             f"-artifact_prefix={arguments.findings}/",
@@ -48,7 +53,7 @@ def main() -> None:
             "-close_fd_mask=0",
             "-print_final_stats=1",
         ]
-        atheris.Setup([sys.argv[0], *options, folder], lambda body: decode(decoder, body))
+        atheris.Setup([sys.argv[0], *options, *folders], lambda body: decode(decoder, body))
         atheris.Fuzz()
 
 
@@ -56,6 +61,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60, help="how long to fuzz (default: %(default)s)")
     parser.add_argument("--max-bytes", type=int, default=16384, help="longest input (default: %(default)s)")
+    parser.add_argument("--corpus", type=Path, help="folder of inputs that reach new code, kept from run to run")
+    parser.add_argument("--verbose", action="store_true", help="write a line for each of these as it is found")
     findings = Path(tempfile.gettempdir()) / "fuzz-image"
     parser.add_argument("--findings", type=Path, default=findings, help="where to keep them (default: %(default)s)")
     return parser.parse_args()

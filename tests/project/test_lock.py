@@ -23,7 +23,7 @@ LOCKS = {
     "cpu": ["cpu"],
     "gpu": ["gpu"],
     "export": ["cpu", "export", "build", "torch"],
-    "dev": ["cpu", "otel", "export", "plot", "test", "dev", "build", "torch"],
+    "dev": ["cpu", "otel", "export", "plot", "test", "fuzz", "dev", "build", "torch"],
 }
 PYTHONS = ("3.11", "3.12", "3.13")
 UNLOCKED = {"torch"}

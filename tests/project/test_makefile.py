@@ -111,6 +111,7 @@ def test_ci_goes_through_the_gate_and_forbids_skips_for_missing_pieces() -> None
     """And calls the README's test command; the last line of all is pytest's, since make is silent."""
     script = (ROOT / ".ci" / "run").read_text()
     assert "export RESNET_TEST_REQUIRE_ALL=1" in script
+    assert re.search("^make --silent fuzz ", script, re.MULTILINE)
     assert re.search(r"^exec make --silent check test\b.*$", script.splitlines()[-1])
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert run("make --dry-run check test", ROOT).stdout.count("-m pytest") == 1
