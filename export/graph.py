@@ -15,6 +15,32 @@ from service.contract import INPUT_NAME, OUTPUT_NAME
 FloatArray = NDArray[np.float32]
 
 
+class Runner:
+    """A graph in ONNX Runtime on the CPU.
+
+    Args:
+        model: Any of ours; without external data.
+        names: Outputs, or values inside the graph.
+    """
+
+    def __init__(self, model: onnx.ModelProto, names: Sequence[str] = (OUTPUT_NAME,)) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        # Threads that spin while they wait take the processor from one another wherever anything else is running.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        data = with_outputs(model, names).SerializeToString()
+        self._names = list(names)
+        self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, images: Pixels) -> dict[str, FloatArray]:
+        """Return the named values for images (N, H, W, 3)."""
+        return dict(zip(self._names, self._session.run(self._names, {INPUT_NAME: images}), strict=True))
+
+    def probabilities(self, images: Pixels) -> FloatArray:
+        """Return (N, classes)."""
+        return self(images)[OUTPUT_NAME]
+
+
 def run(
     model: onnx.ModelProto, images: Pixels, names: Sequence[str] = (OUTPUT_NAME,), *, batch_size: int = 4
 ) -> Iterator[dict[str, FloatArray]]:
@@ -26,15 +52,9 @@ def run(
         names: Outputs, or values inside the graph.
         batch_size: Largest batch.
     """
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    # Threads that spin while they wait take the processor from one another wherever anything else is running.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    data = with_outputs(model, names).SerializeToString()
-    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    runner = Runner(model, names)
     for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        yield dict(zip(names, session.run(list(names), {INPUT_NAME: batch}), strict=True))
+        yield runner(images[start : start + batch_size])
 
 
 def probabilities(model: onnx.ModelProto, images: Pixels) -> FloatArray:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
 from export import contract, golden, precision, repository, source
+from export.agreement import evaluate, insist_on_accuracy, photos_for
+from export.certificate import documents
 from export.labels import IMAGENET_CLASSES, default_labels
+from export.photos import Photo
 from export.request import AUTO, Request
 from export.source import Source
 from export.to_onnx import OPSET, to_onnx
 from export.verify import verify
-from service.contract import Certificate, Golden, Label
+from service.contract import Certificate, Evaluation, Golden, Label, Precision
 from service.repository import FILE_NAME
 
 # Two ways to compute the same probabilities in float32 never come this close, unless they are all 0 or 1.
@@ -61,12 +64,17 @@ def export(request: Request, *, report: Say, warn: Say, progress: bool = False) 
     if not found.weights.trained:
         warn(f"the weights are UNTRAINED (random, seed {request.seed}): every prediction will be meaningless")
     labels = _labels(request, found, report, warn)
-    model, certificate = _verified_graph(found, report, progress)
-    if certificate.max_difference < ROUNDING:
+    photos = _photos(request, labels)
+    float32, certificate = _verified_graph(found, report, progress)
+    if certificate.max_difference("fp32") < ROUNDING:
         warn("the network answers every test image with 0 or 1, so the comparison with PyTorch shows little")
     model, certificate = precision.convert(
-        model, certificate, request, found, report=report, warn=warn, progress=progress
+        float32, certificate, request, found, report=report, warn=warn, progress=progress
     )
+    if photos:
+        graphs = {"fp32": float32, request.precision: model}
+        evaluations = _evaluated(graphs, photos, found, request, report, warn, progress)
+        certificate = certificate.model_copy(update={"evaluations": evaluations})
     promise = contract.build(
         name=request.name or found.architecture,
         architecture=found.architecture,
@@ -80,6 +88,8 @@ def export(request: Request, *, report: Say, warn: Say, progress: bool = False) 
     contract.attach(model, promise, settings)
     data = model.SerializeToString()
     with repository.stage(request.output / promise.name, request.version, replace=request.force) as staging:
+        for name, document in documents(promise, data).items():
+            staging.write(name, document)
         staging.write(FILE_NAME, data)
     return Exported(staging.published / FILE_NAME, len(data), certificate)
 
@@ -107,9 +117,36 @@ def _verified_graph(found: Source, report: Say, progress: bool) -> tuple[onnx.Mo
     sizes = ", ".join(str(check.batch_size) for check in certificate.checks if check.optimized)
     report(
         f"verified  against PyTorch in batches of {sizes}, optimisations off and on: differs by "
-        f"{certificate.max_difference:.1e} at most ({time.perf_counter() - started:.1f} s)"
+        f"{certificate.max_difference('fp32'):.1e} at most ({time.perf_counter() - started:.1f} s)"
     )
     return model, certificate
+
+
+def _photos(request: Request, labels: tuple[Label, ...]) -> list[Photo]:
+    """Return what to evaluate on: found before the long work, so that nothing is wrong with it after."""
+    if request.evaluate is None:
+        return []
+    return photos_for(request.evaluate, labels, must_be_labelled=request.max_drop is not None)
+
+
+def _evaluated(
+    graphs: Mapping[Precision, onnx.ModelProto],
+    photos: list[Photo],
+    found: Source,
+    request: Request,
+    report: Say,
+    warn: Say,
+    progress: bool,
+) -> tuple[Evaluation, ...]:
+    evaluations = evaluate(graphs, found.network, photos, found.preprocessing, warn=warn, progress=progress)
+    for each in evaluations:
+        accuracy = f", top-1 {each.top1:.1%}, top-5 {each.top5:.1%}" if each.labelled else ""
+        report(
+            f"evaluated {each.precision}: PyTorch's first class on {each.top1_agreement:.1%} of {each.images}{accuracy}"
+        )
+    if request.max_drop is not None:
+        insist_on_accuracy(evaluations, request.precision, request.max_drop)
+    return evaluations
 
 
 def _golden(model: onnx.ModelProto, found: Source, request: Request, warn: Say) -> tuple[Golden, ...]:

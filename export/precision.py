@@ -13,7 +13,7 @@ from export.half import to_fp16
 from export.quantize import quantize_int8
 from export.request import Request
 from export.source import Source
-from export.verify import verify
+from export.verify import measure, verify
 from service.contract import Certificate, Quantization
 
 FP16_TOLERANCE = 5e-3  # largest difference of a probability from PyTorch's float32
@@ -33,8 +33,9 @@ def convert(
 ) -> tuple[onnx.ModelProto, Certificate]:
     """Return the graph in the request's precision, and its certificate.
 
-    Float16 is verified against PyTorch anew. Int8 is another function: its certificate keeps the checks of the
-    float32 graph it was made from, and says beside them how well the two agree on images held out.
+    Float16 is verified against PyTorch anew. Int8 is another function: its certificate says how far from PyTorch it
+    is, insists on nothing, and says how well it agrees with the float32 graph on images held out. Either keeps the
+    checks of the float32 graph it was made from.
 
     Args:
         model: The float32 graph.
@@ -50,7 +51,7 @@ def convert(
         VerificationFailed: float16 is further from PyTorch than `FP16_TOLERANCE`.
     """
     if request.precision == "fp16":
-        return _half(model, found, report, progress)
+        return _half(model, certificate, found, report, progress)
     if request.precision == "int8":
         return _int8(model, certificate, request, found, report, warn, progress)
     return model, certificate
@@ -60,26 +61,31 @@ def check(request: Request) -> None:
     """Find out before the long work what would stop `convert` after it.
 
     Raises:
-        BadInput: int8 without images to calibrate with, or images without int8.
+        BadInput: flags that need one another are not all there.
     """
     if request.precision == "int8" and request.calibration is None:
         raise BadInput("--precision int8 needs --calibration DIR: images like those it will be asked about")
     if request.precision != "int8" and request.calibration is not None:
         raise BadInput(f"--calibration is for --precision int8, not {request.precision}")
+    if request.max_drop is not None and request.evaluate is None:
+        raise BadInput("--max-drop POINTS needs --evaluate DIR: the labelled photos that it counts on")
 
 
-def _half(model: onnx.ModelProto, found: Source, report: Say, progress: bool) -> tuple[onnx.ModelProto, Certificate]:
+def _half(
+    model: onnx.ModelProto, certificate: Certificate, found: Source, report: Say, progress: bool
+) -> tuple[onnx.ModelProto, Certificate]:
     half = to_fp16(model)
-    certificate = verify(
+    own = verify(
         half.SerializeToString(),
         found.network,
         found.preprocessing,
+        precision="fp16",
         tolerance=FP16_TOLERANCE,
         tie=2 * FP16_TOLERANCE,  # one less and the other more by what is allowed
         progress=progress,
     )
-    report(f"fp16      differs from PyTorch by {certificate.max_difference:.1e} at most")
-    return half, certificate
+    report(f"fp16      differs from PyTorch by {own.max_difference('fp16'):.1e} at most")
+    return half, own.model_copy(update={"checks": certificate.checks + own.checks})
 
 
 def _int8(
@@ -108,4 +114,6 @@ def _int8(
         divergence=quantized.divergences[quantized.method],
         top1_agreement=quantized.top1_agreement,
     )
-    return quantized.model, certificate.model_copy(update={"quantization": summary})
+    data = quantized.model.SerializeToString()
+    own = measure(data, found.network, found.preprocessing, precision="int8", progress=progress)
+    return quantized.model, certificate.model_copy(update={"checks": certificate.checks + own, "quantization": summary})

@@ -35,6 +35,8 @@ class Request:
             `service.contract.Preprocessing`.
         precision: Of the artefact's weights.
         calibration: A folder of images, which int8 needs.
+        evaluate: A folder or table of photos, labelled or not, for the certificate.
+        max_drop: Most percentage points of top-1 on them that the precision may cost.
     """
 
     architecture: str
@@ -51,6 +53,8 @@ class Request:
     std: Triple | None = None
     precision: Precision = "fp32"
     calibration: Path | None = None
+    evaluate: Path | None = None
+    max_drop: float | None = None
 
     @property
     def kind(self) -> Literal["untrained", "official", "file"]:
@@ -67,7 +71,7 @@ class Request:
         Raises:
             BadInput: the file of weights cannot be read.
         """
-        settings = {
+        settings: dict[str, Any] = {
             "architecture": self.architecture,
             "weights": f"sha256:{_hash(Path(self.weights or ''))}" if self.kind == "file" else self.weights,
             "labels": hash_labels(self.labels) if self.labels else None,
@@ -79,6 +83,8 @@ class Request:
             "precision": self.precision,
             "calibration": _listing(self.calibration) if self.calibration else None,
         }
+        if self.max_drop is not None and self.evaluate:  # what was never held to it is not what is asked for
+            settings |= {"max_drop": self.max_drop, "evaluate": _listing(self.evaluate)}
         as_json: dict[str, Any] = json.loads(json.dumps(settings))
         return as_json
 
@@ -108,5 +114,7 @@ def _hash(path: Path) -> str:
 
 def _listing(folder: Path) -> str:
     """Return a hash of the names and sizes of what is in a folder: the images themselves can be many gigabytes."""
+    if folder.is_file():
+        return f"sha256:{sha256(folder)}"
     files = sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in folder.rglob("*"))
     return f"sha256:{hashlib.sha256(json.dumps(files).encode()).hexdigest()}"

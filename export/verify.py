@@ -13,7 +13,7 @@ from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from export.errors import VerificationFailed
 from export.images import Pixels, synthetic_images
-from service.contract import INPUT_NAME, OUTPUT_NAME, Certificate, Check, Preprocessing
+from service.contract import INPUT_NAME, OUTPUT_NAME, Certificate, Check, Precision, Preprocessing
 
 TOLERANCE = 1e-4  # largest difference of a probability that passes
 BATCH_SIZES = (1, 2, 3, 8)
@@ -30,20 +30,20 @@ def verify(
     network: nn.Module,
     preprocessing: Preprocessing,
     *,
+    precision: Precision = "fp32",
     batch_sizes: Sequence[int] = BATCH_SIZES,
     tolerance: float = TOLERANCE,
     tie: float = TIE,
     seed: int = 0,
     progress: bool = False,
 ) -> Certificate:
-    """Compare an ONNX model with the network it was made from, with ONNX Runtime's optimisations off and on.
-
-    Every batch size gets images of its own, the same at both levels.
+    """Insist that an ONNX model computes what the network does that it was made from.
 
     Args:
         model: The serialised ONNX model, without external data.
         network: The network in eval mode, on the CPU, float32.
         preprocessing: What the model does to pixels before the network.
+        precision: Of the model.
         batch_sizes: Sizes to compare at.
         tolerance: Largest difference of probabilities that passes.
         tie: Classes that PyTorch sets apart by no more may change places.
@@ -52,6 +52,46 @@ def verify(
 
     Raises:
         VerificationFailed: a probability is further off, or a top-1 class is another (unless the two are a tie).
+    """
+    checks = measure(
+        model,
+        network,
+        preprocessing,
+        precision=precision,
+        batch_sizes=batch_sizes,
+        tie=tie,
+        seed=seed,
+        progress=progress,
+    )
+    for check in checks:
+        _insist(check, tolerance)
+    return Certificate(tolerance=tolerance, checks=checks)
+
+
+def measure(
+    model: bytes,
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    *,
+    precision: Precision = "fp32",
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    tie: float = TIE,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[Check, ...]:
+    """Compare an ONNX model with a network, with ONNX Runtime's optimisations off and on.
+
+    Every batch size gets images of its own, the same at both levels.
+
+    Args:
+        model: The serialised ONNX model, without external data.
+        network: The network in eval mode, on the CPU, float32.
+        preprocessing: What the model does to pixels before the network.
+        precision: Of the model.
+        batch_sizes: Sizes to compare at.
+        tie: Classes that PyTorch sets apart by no more may change places.
+        seed: Of the images.
+        progress: Whether to draw a progress bar on standard error.
     """
     images = synthetic_images(sum(batch_sizes), preprocessing.crop, seed)
     batches = np.split(images, np.cumsum(batch_sizes)[:-1])  # each (N, crop, crop, 3)
@@ -66,11 +106,9 @@ def verify(
             session = _session(model, optimized)
             for batch, want in zip(batches, wanted, strict=True):
                 got = session.run([OUTPUT_NAME], {INPUT_NAME: batch})[0]
-                checks.append(compare(got, want, optimized, tie))
+                checks.append(compare(got, want, optimized, tie, precision))
                 bar.update(len(batch))
-    for check in checks:
-        _insist(check, tolerance)
-    return Certificate(tolerance=tolerance, checks=tuple(checks))
+    return tuple(checks)
 
 
 def reference(network: nn.Module, preprocessing: Preprocessing, images: Pixels) -> Probabilities:
@@ -94,7 +132,9 @@ def reference(network: nn.Module, preprocessing: Preprocessing, images: Pixels) 
     return probabilities
 
 
-def compare(got: Probabilities, want: Probabilities, optimized: bool, tie: float = TIE) -> Check:
+def compare(
+    got: Probabilities, want: Probabilities, optimized: bool, tie: float = TIE, precision: Precision = "fp32"
+) -> Check:
     """Return how far the artefact's probabilities (N, classes) are from PyTorch's; a tie counts as agreement."""
     if got.shape != want.shape:
         raise VerificationFailed(f"ONNX answers {got.shape}, PyTorch {want.shape}: nothing was written")
@@ -102,6 +142,7 @@ def compare(got: Probabilities, want: Probabilities, optimized: bool, tie: float
     # How much less PyTorch gives the class that ONNX puts first than the one it puts first itself.
     lead = want.max(axis=1) - np.take_along_axis(want, got.argmax(axis=1)[:, None], axis=1)[:, 0]
     return Check(
+        precision=precision,
         batch_size=len(want),
         optimized=optimized,
         max_difference=float(difference.max()),

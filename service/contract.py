@@ -80,8 +80,9 @@ class Weights(_Frozen):
 
 
 class Check(_Frozen):
-    """One comparison of the artefact with PyTorch: probabilities at one batch size and optimisation level."""
+    """One comparison with PyTorch: probabilities of a precision, at one batch size and optimisation level."""
 
+    precision: Precision = "fp32"
     batch_size: int
     optimized: bool
     max_difference: float
@@ -107,24 +108,49 @@ class Quantization(_Frozen):
     top1_agreement: float
 
 
+class Evaluation(_Frozen):
+    """How a precision does on images that the exporting user gave.
+
+    Attributes:
+        precision: Of the graph; all are compared with PyTorch in float32.
+        images: Number of them that could be decoded.
+        top1_agreement: Part of them on which PyTorch's first class is the graph's.
+        max_difference: Largest difference of a probability from PyTorch's.
+        mean_difference: Mean difference.
+        labelled: Number of those whose class is known: all or none.
+        top1, top5: Part of those labelled whose class is the first, or among the first five.
+    """
+
+    precision: Precision
+    images: int
+    top1_agreement: float
+    max_difference: float
+    mean_difference: float
+    labelled: int = 0
+    top1: float | None = None
+    top5: float | None = None
+
+
 class Certificate(_Frozen):
     """What was verified when the artefact was written.
 
     Attributes:
-        tolerance: Largest difference of probabilities that was allowed.
-        checks: One entry per batch size and optimisation level; of an int8 artefact, those of the float32 graph
-            that it was quantised from.
+        tolerance: Largest difference of probabilities that was allowed; of an int8 artefact, which computes something
+            else by intention, that of the float32 graph it was quantised from.
+        checks: One entry per precision, batch size and optimisation level: always of float32, and of the artefact's
+            own precision.
         quantization: Of an int8 artefact.
+        evaluations: By precision, where images were given.
     """
 
     tolerance: float
     checks: tuple[Check, ...] = Field(min_length=1)
     quantization: Quantization | None = None
+    evaluations: tuple[Evaluation, ...] = ()
 
-    @property
-    def max_difference(self) -> float:
-        """The largest difference of a probability in any of the checks."""
-        return max(check.max_difference for check in self.checks)
+    def max_difference(self, precision: Precision) -> float:
+        """Return the largest difference of a probability in the checks of a precision."""
+        return max(check.max_difference for check in self.checks if check.precision == precision)
 
 
 class Golden(_Frozen):

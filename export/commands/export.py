@@ -34,7 +34,8 @@ label files:
 
 exit codes:
   0 written, or there already with --if-missing; 2 a flag, checkpoint or label file that cannot be used;
-  3 official weights could not be downloaded; 4 ONNX and PyTorch disagree; 5 could not be written;
+  3 official weights could not be downloaded; 4 ONNX and PyTorch disagree,
+  or more accuracy is lost than --max-drop allows; 5 could not be written;
   130, 143 stopped. Unless 0, the repository is as it was."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # one path component, and nothing that a URL would escape
@@ -67,6 +68,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="images like those that will be asked about, for int8: a hundred or more, in any folders, no labels",
+    )
+    what.add_argument(
+        "--evaluate",
+        type=Path,
+        metavar="DIR",
+        help="photos to compare with PyTorch on, for the certificate; labelled, by folder or in labels.csv, for "
+        "accuracy too",
+    )
+    what.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="write nothing that gets more percentage points of --evaluate's photos wrong than float32 does",
     )
     what.add_argument(
         "--seed", type=int, default=0, help="of untrained weights and of calibration (default: %(default)s)"
@@ -122,7 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     print(
         f"wrote {exported.path} ({exported.size_bytes / 1e6:.1f} MB, largest difference from PyTorch "
-        f"{exported.certificate.max_difference:.1e})"
+        f"{exported.certificate.max_difference(request.precision):.1e})"
     )
 
 

@@ -77,4 +77,4 @@ def test_the_command_writes_a_verified_fp16_artefact(tmp_path: Path) -> None:
     assert contract.precision == "fp16"
     assert contract.certificate is not None
     assert contract.certificate.tolerance == FP16_TOLERANCE
-    assert 1e-6 < contract.certificate.max_difference < FP16_TOLERANCE
+    assert 1e-6 < contract.certificate.max_difference("fp16") < FP16_TOLERANCE

@@ -81,7 +81,7 @@ def test_the_last_line_says_where_how_large_and_how_far_from_pytorch(repository:
     assert float(wrote[1]) == pytest.approx(path.stat().st_size / 1e6, abs=0.06)
     certificate = contract_of(path).certificate
     assert certificate is not None
-    assert wrote[2] == f"{certificate.max_difference:.1e}"
+    assert wrote[2] == f"{certificate.max_difference('fp32'):.1e}"
     assert float(wrote[2]) < 1e-5
 
 

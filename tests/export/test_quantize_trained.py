@@ -87,7 +87,7 @@ def test_int8_is_at_least_2_3_times_as_fast_on_one_core(measured: Measured, batc
 def test_the_certificate_says_how_well_the_two_agree(measured: Measured) -> None:
     certificate = contract_of(measured.int8).certificate
     assert certificate is not None
-    assert certificate.max_difference < 1e-5  # of the float32 graph it was made from
+    assert certificate.max_difference("fp32") < 1e-5  # of the float32 graph it was made from
     assert certificate.quantization is not None
     assert (certificate.quantization.images, certificate.quantization.held_out) == (125, 63)
     assert certificate.quantization.top1_agreement >= 0.95

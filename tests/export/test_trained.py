@@ -43,7 +43,7 @@ def test_the_contract_says_what_was_exported(architecture: str, trained: Path, s
     assert (contract.preprocessing.resize, contract.preprocessing.crop) == (256, 224)
     assert (len(contract.labels), contract.labels[281].label) == (1000, "tabby")
     assert contract.certificate is not None
-    assert contract.certificate.max_difference < 1e-5
+    assert contract.certificate.max_difference("fp32") < 1e-5
 
 
 @pytest.mark.parametrize("architecture", CHECKPOINTS)
