@@ -92,7 +92,9 @@ class Settings(BaseSettings):
         512, ge=1, description="Images that may wait, or be decoded in order to wait; more are answered 429."
     )
     request_timeout_ms: float = Field(
-        30_000.0, gt=0, description="Deadline of a request, from its arrival to its answer; then 504."
+        30_000.0,
+        gt=0,
+        description="Deadline of a request, from its arrival to its answer; then 504. A client can shorten it.",
     )
 
     engine_timeout_s: float = Field(

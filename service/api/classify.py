@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 from fastapi.routing import APIRoute
@@ -15,6 +14,7 @@ from service.api.disconnect import WhileConnected
 from service.api.form import quieten_parser
 from service.api.problems import problem
 from service.api.schemas import REQUEST_ID, Classification, Classifications, problem_responses
+from service.api.terms import PARAMETERS, terms_of
 from service.errors import ServiceError, Unprocessable
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _HEADERS = REQUEST_ID | {
     }
 }
 _PARAMETERS = [
+    *PARAMETERS,
     {
         "name": "top_k",
         "in": "query",
@@ -100,30 +101,33 @@ class _Endpoints:
         self._max_images = settings.max_images_per_request
 
     async def classify(self, request: Request) -> Response:
-        deadline_s = time.monotonic() + self._timeout_s
+        deadline_s, priority = terms_of(request.scope, self._timeout_s)
         asked = asked_for(request)
         model = self._lifecycle.find(*asked)
         _top_k(request, model)
         _probe(model, deadline_s)
-        body = await read_image(request, self._max_body_bytes)
-        model = self._lifecycle.registry.find(*asked)  # another, if it was swapped while the body arrived
-        top_k = _top_k(request, model)
-        with WhileConnected(request.receive):
-            row, timing = await model.classify(body, deadline_s=deadline_s)
+        with WhileConnected(request.receive, deadline_s) as client:
+            body = await read_image(request, self._max_body_bytes)
+            client.sent_all()
+            model = self._lifecycle.registry.find(*asked)  # another, if it was swapped while the body arrived
+            top_k = _top_k(request, model)
+            row, timing = await model.classify(body, deadline_s=deadline_s, priority=priority)
         names = model.predictions
         return _respond(f'{{"model": {names.model_json}, "predictions": {names.to_json(row, top_k)}}}', timing)
 
     async def classify_batch(self, request: Request) -> Response:
-        deadline_s = time.monotonic() + self._timeout_s
+        deadline_s, priority = terms_of(request.scope, self._timeout_s)
         asked = asked_for(request)
         model = self._lifecycle.find(*asked)
         _top_k(request, model)
         _probe(model, deadline_s)
-        files = await read_images(request, self._max_body_bytes, self._max_images)
-        model = self._lifecycle.registry.find(*asked)
-        top_k = _top_k(request, model)
-        with WhileConnected(request.receive):
-            results, timing = await model.classify_many([file.body for file in files], deadline_s=deadline_s)
+        with WhileConnected(request.receive, deadline_s) as client:
+            files = await read_images(request, self._max_body_bytes, self._max_images)
+            client.sent_all()
+            model = self._lifecycle.registry.find(*asked)
+            top_k = _top_k(request, model)
+            bodies = [file.body for file in files]
+            results, timing = await model.classify_many(bodies, deadline_s=deadline_s, priority=priority)
         items = [_result(model, *pair, top_k) for pair in zip(files, results, strict=True)]
         return _respond(f'{{"model": {model.predictions.model_json}, "results": [{", ".join(items)}]}}', timing)
 

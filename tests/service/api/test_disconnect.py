@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 import threading
+import time
 
 import httpx
 import pytest
@@ -13,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from service.api.disconnect import PATIENCE_S, WhileConnected
+from service.errors import DeadlineExceeded
 from tests.service.api.greys import grey, top
 from tests.service.apps import FakeEngine, Gate, eventually, served
 
@@ -35,12 +38,20 @@ async def no_task_is_left() -> bool:
     return asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def work(client: Client, deadline_s: float = math.inf, *, all_sent: bool = True) -> None:
+    """Be at work for somebody, for longer than any test."""
+    with WhileConnected(client.receive, deadline_s) as connected:
+        if all_sent:
+            connected.sent_all()
+        await asyncio.sleep(30)
+
+
 def test_a_hang_up_ends_what_is_awaited() -> None:
     async def main() -> None:
         client = Client()
         asyncio.get_running_loop().call_later(PATIENCE_S * 2, client.gone.set)
-        with pytest.raises(ClientDisconnect), WhileConnected(client.receive):
-            await asyncio.sleep(30)
+        with pytest.raises(ClientDisconnect):
+            await work(client)
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
@@ -52,7 +63,8 @@ def test_a_hang_up_ends_what_is_awaited() -> None:
 def test_who_is_answered_soon_is_not_even_watched() -> None:
     async def main() -> None:
         client = Client()
-        with WhileConnected(client.receive):
+        with WhileConnected(client.receive) as connected:
+            connected.sent_all()
             await asyncio.sleep(0)
         await asyncio.sleep(PATIENCE_S * 2)
         assert client.asked == 0
@@ -63,8 +75,11 @@ def test_who_is_answered_soon_is_not_even_watched() -> None:
 def test_who_is_answered_later_is_watched_until_then() -> None:
     async def main() -> None:
         client = Client()
-        with WhileConnected(client.receive):
+        with WhileConnected(client.receive) as connected:
             await asyncio.sleep(PATIENCE_S * 2)
+            assert client.asked == 0  # what is received is the body still
+            connected.sent_all()
+            await asyncio.sleep(PATIENCE_S)
         assert client.asked == 1
         assert await no_task_is_left()
         client.gone.set()
@@ -86,11 +101,23 @@ def test_a_failure_of_the_work_passes_through() -> None:
     asyncio.run(main())
 
 
-def test_being_cancelled_by_somebody_else_stays_a_cancellation() -> None:
-    async def work(client: Client) -> None:
-        with WhileConnected(client.receive):
-            await asyncio.sleep(30)
+def test_a_deadline_ends_what_is_awaited() -> None:
+    async def main() -> None:
+        for all_sent in (False, True):
+            client = Client()
+            began_s = time.monotonic()
+            with pytest.raises(DeadlineExceeded):
+                await work(client, began_s + 0.1, all_sent=all_sent)
+            assert 0.1 <= time.monotonic() - began_s < 1
+            task = asyncio.current_task()
+            assert task is not None
+            assert task.cancelling() == 0
+            assert await no_task_is_left()
 
+    asyncio.run(main())
+
+
+def test_being_cancelled_by_somebody_else_stays_a_cancellation() -> None:
     async def main() -> None:
         for also_gone in (False, True):
             client = Client()
