@@ -63,7 +63,7 @@ class Decoder:
 
         Args:
             body: JPEG, PNG, WebP, GIF (its first frame), BMP or TIFF.
-            out: Where to write the pixels, uint8 (crop, crop, 3); a new array if None.
+            out: Where to write the pixels, uint8 (crop, crop, 3), contiguous; a new array if None.
 
         Returns:
             RGB pixels, uint8 (crop, crop, 3): `out`, where it was given. Transparent parts are white.
@@ -77,7 +77,7 @@ class Decoder:
         if out is None:
             out = np.empty((self.preprocessing.crop, self.preprocessing.crop, 3), np.uint8)
         try:
-            out[...] = resize_and_crop(self._read(bytes(body)), self.preprocessing)
+            resize_and_crop(self._read(bytes(body)), self.preprocessing, out)
         except ServiceError:
             raise
         except MemoryError as error:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image
 
 from service.errors import CorruptImage, TooLarge
 from service.exif import read_orientation
-from service.resample import UPRIGHT, Orientation, Picture
+from service.resample import UPRIGHT, Orientation, Picture, Pixels
 
 # From this many pixels on, a photo is decoded at a reduced scale, as long as DCT_MARGIN times the side that it is
 # resized to remains: the inverse DCT then averages what the resize would have averaged. docs/performance.md has the
@@ -134,19 +133,19 @@ def _denominator(width: int, height: int, resize: int) -> int:
     return next(fitting, 1)
 
 
-def _reader(samples: NDArray[np.uint8]) -> Callable[[int, int, int, int], bytes]:
+def _reader(samples: Pixels) -> Callable[[int, int, int, int], Pixels]:
     """Return how RGB is read from samples (height, width, 3 or 4), RGB or CMYK."""
 
-    def read_rgb(left: int, top: int, right: int, bottom: int) -> bytes:
-        return samples[top:bottom, left:right].tobytes()
+    def read(left: int, top: int, right: int, bottom: int) -> Pixels:
+        return samples[top:bottom, left:right]
 
-    def read_cmyk(left: int, top: int, right: int, bottom: int) -> bytes:
+    def read_cmyk(left: int, top: int, right: int, bottom: int) -> Pixels:
         size = (right - left, bottom - top)
         # Inverted, as Adobe writes them and Pillow takes all of them to be.
-        image = Image.frombuffer("CMYK", size, read_rgb(left, top, right, bottom), "raw", "CMYK;I", 0, 1)
-        return image.convert("RGB").tobytes()
+        image = Image.frombuffer("CMYK", size, read(left, top, right, bottom).tobytes(), "raw", "CMYK;I", 0, 1)
+        return np.asarray(image.convert("RGB"))
 
-    return read_rgb if samples.shape[2] == 3 else read_cmyk
+    return read if samples.shape[2] == 3 else read_cmyk
 
 
 def _read_header(body: bytes) -> _Header:

@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin
 
 from service.errors import CorruptImage, TooLarge, UnsupportedImage
 from service.exif import TILE_LENGTH, TILE_WIDTH, read_directory, read_orientation
-from service.resample import UPRIGHT, Orientation, Picture
+from service.resample import UPRIGHT, Orientation, Picture, Pixels
 
 # Pillow knows four of the formats from the start; for any other it would import its forty plugins at the first file.
 _PLUGINS = (TiffImagePlugin, WebPImagePlugin)
@@ -113,12 +113,12 @@ def _essential_png(body: bytes) -> bytes:
     raise CorruptImage(f"the PNG has more than {_MAX_PNG_CHUNKS} chunks")
 
 
-def _reader(image: Image.Image) -> Callable[[int, int, int, int], bytes]:
+def _reader(image: Image.Image) -> Callable[[int, int, int, int], Pixels]:
     """Return how RGB is read from a loaded image."""
     convert = _converter(image)
 
-    def read(left: int, top: int, right: int, bottom: int) -> bytes:
-        return convert(image.crop((left, top, right, bottom))).tobytes()
+    def read(left: int, top: int, right: int, bottom: int) -> Pixels:
+        return np.asarray(convert(image.crop((left, top, right, bottom))))
 
     return read
 

@@ -16,7 +16,7 @@ PACKAGES = ("models", "export", "service")
 KNOWN_TO = {
     ("fastapi", "fastapi_offline", "starlette"): ("api/", "app.py"),
     ("uvicorn",): ("server.py", "protocol.py", "cluster/frontend.py"),
-    ("PIL", "simplejpeg", "cykooz_resizer"): ("image.py", "jpeg.py", "raster.py", "resample.py"),
+    ("PIL", "simplejpeg"): ("image.py", "jpeg.py", "raster.py"),
     ("onnxruntime",): ("engine.py",),
     ("zmq",): ("cluster/",),
     ("prometheus_client",): ("api/exposition.py",),

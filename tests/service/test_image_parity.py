@@ -1,4 +1,8 @@
-"""Pixels are within one level of torchvision's PIL path, whatever the size and shape."""
+"""Pixels are those of torchvision's PIL path, level for level, whatever the size.
+
+Pictures more than twice as tall as wide that become smaller are resized along y first by Pillow 13, and along x by
+older ones, as all others are; the two round differently, so there every value is within one level.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.image import Decoder
-from tests.service.images import encode, exif, preprocessing, scene, torchvision_path
+from tests.service.images import Pixels, encode, exif, preprocessing, scene, torchvision_path
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +26,20 @@ def photos(shared: Path) -> list[bytes]:
     return bodies
 
 
+def assert_same(pixels: Pixels, upright: Image.Image, resize: int = 256, crop: int = 224) -> None:
+    expected = torchvision_path(upright, resize, crop)
+    if upright.height > 2 * upright.width > 2 * resize:
+        assert np.abs(pixels.astype(int) - expected).max() <= 1
+    else:
+        np.testing.assert_array_equal(pixels, expected)
+
+
 # 256 and 232 are torchvision's; with 288, many photos have a size whose exact sums lie halfway between two levels.
 @pytest.mark.parametrize("resize", [256, 232, 288])
-def test_every_photo_is_within_one_level_of_torchvisions_pixels(photos: list[bytes], resize: int) -> None:
+def test_every_photo_has_torchvisions_pixels(photos: list[bytes], resize: int) -> None:
     decoder = Decoder(preprocessing(resize))
-    differing = 0.0
     for body in photos:
-        difference = np.abs(decoder.decode(body).astype(int) - torchvision_path(Image.open(io.BytesIO(body)), resize))
-        assert difference.max() <= 1
-        differing += (difference > 0).mean() / len(photos)
-    assert differing < 0.004  # seen: 0.0012 to 0.0018
+        assert_same(decoder.decode(body), Image.open(io.BytesIO(body)), resize)
 
 
 @given(
@@ -41,7 +49,7 @@ def test_every_photo_is_within_one_level_of_torchvisions_pixels(photos: list[byt
     orientation=st.integers(1, 8),
 )
 @settings(max_examples=150, deadline=None)
-def test_any_size_is_within_one_level(width: int, height: int, sides: tuple[int, int], orientation: int) -> None:
+def test_any_size_has_torchvisions_pixels(width: int, height: int, sides: tuple[int, int], orientation: int) -> None:
     crop, resize = sorted(sides)
     image = Image.fromarray(scene(width, height))
     body = encode(image, "PNG", exif=exif(orientation), compress_level=1)
@@ -51,8 +59,7 @@ def test_any_size_is_within_one_level(width: int, height: int, sides: tuple[int,
     if resize * resize * long // short > 4_000_000:
         return  # the reference would need too much memory: see the test of extreme shapes
     upright = image if orientation == 1 else _upright(image, orientation)
-    difference = np.abs(pixels.astype(int) - torchvision_path(upright, resize, crop))
-    assert difference.max() <= 1
+    assert_same(pixels, upright, resize, crop)
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
