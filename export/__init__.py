@@ -4,3 +4,5 @@
 
 Each step is a function of its own; `export.pipeline` puts them in a row and `resnet-export` calls that.
 """
+
+import service  # noqa: F401 - before ONNX Runtime, to whose telemetry it says no

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp
@@ -49,10 +50,20 @@ def _serve(settings: Settings) -> int:
 
         return serve(settings)
     from service.app import create_app
-    from service.server import Server
+    from service.server import LOST, Server
 
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return Server(settings, create_app(settings)).run_until_stopped()
+    code = Server(settings, create_app(settings)).run_until_stopped()
+    if code == LOST:
+        _start_again()
+    return code
+
+
+def _start_again() -> NoReturn:
+    """Put a new process in the place of this one, under the same number: threads that hang end only with it."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - what was started before, without a shell
 
 
 def _described(wrong: ErrorDetails) -> str:

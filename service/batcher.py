@@ -258,7 +258,7 @@ class Batcher:
 
     def _fail(self, parts: Sequence[Part], error: BaseException) -> None:
         images = sum(part.stop - part.start for part in parts)
-        cause = error if isinstance(error, Exception) else None
+        cause = error if isinstance(error, Exception) and not isinstance(error, ServiceError) else None
         logger.error("%d images could not be answered: %r", images, error, exc_info=cause)
         failure = failure_of(error)
         for part in parts:

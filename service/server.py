@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOST = os.EX_TEMPFAIL  # the exit code when only a new process helps
+_LAST_WORDS_S = 1.0  # for telling callers so
+
 
 class Server(uvicorn.Server):
     """Serves an app; says where once it would answer, and stops when there is nothing to serve.
@@ -46,6 +49,7 @@ class Server(uvicorn.Server):
         self._ended_s = float("inf")  # when the process has to have ended
         self._announcing: asyncio.Task[None] | None = None
         self._failed = False
+        self._lost = False
         super().__init__(
             uvicorn.Config(
                 app,
@@ -64,7 +68,7 @@ class Server(uvicorn.Server):
         )
 
     def run_until_stopped(self) -> int:
-        """Serve; return the exit code: 0 after a clean stop, 1 when there was nothing to serve.
+        """Serve; return the exit code: 0 after a clean stop, 1 when there was nothing to serve, `LOST` with the engine.
 
         Raises:
             StartError: the port is taken, or the address is not one of this machine's.
@@ -73,6 +77,8 @@ class Server(uvicorn.Server):
         for number in HANDLED_SIGNALS:
             signal.signal(number, self.handle_exit)
         self.run(listeners(self._settings))
+        if self._lost:
+            return LOST
         return 1 if self._failed or not self.started else 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -104,7 +110,11 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Note that the drain is over; called ten times a second."""
+        """Note that the drain is over, or that the engine is lost; called ten times a second."""
+        if self._lifecycle.lost and not self.should_exit:
+            logger.error("a new process takes this one's place: its engine is lost")
+            self._lost = True
+            self.end_within(_LAST_WORDS_S)
         if self._drained_s is not None and time.monotonic() >= self._drained_s:
             self.should_exit = True
         return await super().on_tick(counter)

@@ -99,8 +99,9 @@ class Settings(BaseSettings):
 
     engine_timeout_s: float = Field(
         20.0,
-        gt=0,
-        description="How long a run of the engine may take before it counts as hung; then the engine is replaced.",
+        ge=1,
+        description="How long a run of the engine may take, or with --frontends any process stand still, before it "
+        "counts as hung and its process is replaced.",
     )
 
     # Limits on what a client sends

@@ -65,7 +65,7 @@ class Layout:
     @property
     def board_bytes(self) -> int:
         """Bytes of the board, whole pages."""
-        return _round_up(_WORD * (self.frontends * self.engines + 3 * self.engines), mmap.PAGESIZE)
+        return _round_up(_WORD * (self.frontends * self.engines + 4 * self.engines + self.frontends), mmap.PAGESIZE)
 
     @property
     def slots(self) -> int:
@@ -83,11 +83,12 @@ class Layout:
 
 
 class Board:
-    """Who has how many images where, and how fast each engine is; always current, read by everyone.
+    """Who has how many images where, how fast each engine is, and who runs; always current, read by everyone.
 
     A cell is an aligned word with a single writer: frontend `f` writes how many images it has given to or decodes
-    for engine `e`, engine `e` how many are in its runs now and what they cost. A reader may see one cell a moment
-    before another: what rests on the board is a foresight; the engine's own queue has the last word.
+    for engine `e`, engine `e` how many are in its runs now and what they cost, and each that it runs. A reader
+    may see one cell a moment before another: what rests on the board is a foresight; the engine's own queue has the
+    last word.
     """
 
     def __init__(self, memory: memoryview, layout: Layout) -> None:
@@ -96,6 +97,7 @@ class Board:
         words = memory[: layout.board_bytes]
         self._counts = words.cast("q")  # outstanding (frontends, engines), then running (engines,)
         self._seconds = words[_WORD * (self._end + layout.engines) :].cast("d")  # (engines, 2)
+        self._beats = words[_WORD * (self._end + 3 * layout.engines) :].cast("q")  # engines, then frontends
 
     def add_outstanding(self, frontend: int, engine: int, images: int) -> None:
         """Count `images` more (or fewer) that `frontend` has given to `engine`, or decodes for it."""
@@ -114,6 +116,14 @@ class Board:
         """Say how long `engine` keeps a newcomer waiting: for the run that goes on, and for each image in line."""
         self._seconds[2 * engine] = run_s
         self._seconds[2 * engine + 1] = image_s
+
+    def beat(self, place: int) -> None:
+        """Say that the process of a place runs: of engine `place`, or after those of frontend `place - engines`."""
+        self._beats[place] += 1
+
+    def beats(self, place: int) -> int:
+        """Return how often the processes of a place have said so."""
+        return self._beats[place]
 
     def outstanding(self, engine: int) -> int:
         """Return how many images all frontends together have given to `engine`, or decode for it."""

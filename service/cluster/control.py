@@ -33,7 +33,7 @@ class Promise:
     contract: Contract
     version: int
     provider: str
-    golden: GoldenResult = field(compare=False)
+    golden: GoldenResult = field(compare=False)  # two runs on a GPU may differ in the last digit
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from service.cluster.arena import Arena
 from service.cluster.channel import Channel, bound
 from service.cluster.control import Control, FrontendGone, Loaded, Message, Opened, Promise, Serving, Stop
 from service.cluster.desk import Desk, WatchedLanes
+from service.cluster.pulse import BEAT_S
 from service.cluster.tally import Tally
-from service.errors import StartError
+from service.errors import EngineLost, StartError
 from service.golden import examine
 from service.lanes import EngineLanes
 from service.repository import find
@@ -63,7 +64,7 @@ class _Process:
         self._desk: Desk | None = None
 
     async def run(self) -> NoReturn:
-        """Serve until told to stop."""
+        """Serve until told to stop, or until the engine is lost."""
         self._opened: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         self._control.listen(self._received, self._orphaned)
         try:
@@ -87,9 +88,13 @@ class _Process:
         metrics = Tally(self._settings, self._folder).engine(self._index)
         batcher = await asyncio.to_thread(local.warmed, engine, self._settings, metrics, lanes)
         opened = await self._opened
-        self._listen(batcher, lanes, Arena.attach(opened.layout, opened.arena))
+        arena = Arena.attach(opened.layout, opened.arena)
+        self._listen(batcher, lanes, arena)
         self._control.send(Serving(self._address))
-        await asyncio.Event().wait()  # the rest is called by the loop, until told to stop
+        # The rest is called by the loop, until told to stop.
+        while not isinstance(batcher.unavailable, EngineLost):
+            arena.board.beat(self._index)
+            await asyncio.sleep(BEAT_S)
 
     def _listen(self, batcher: Batcher, lanes: WatchedLanes, arena: Arena) -> None:
         def changed() -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import Lifespan
 
+    from service.cluster.arena import Board
     from service.repository import Artefact
     from service.settings import Settings
 
@@ -76,6 +77,7 @@ class Frontend(Server):
         self._control = control
         self._opened: Opened | None = None
         self._client: Client | None = None
+        self._board: Board | None = None
         self._connected: Future[None] = Future()  # once there is an engine, or there will be none
 
     def run_with(self, listeners: list[socket.socket]) -> int:
@@ -87,6 +89,12 @@ class Frontend(Server):
         """Begin to hear the supervisor, and to serve."""
         self._control.listen(self._received, self._orphaned)
         await super().startup(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say that this process runs; called ten times a second."""
+        if self._board is not None:
+            self._board.beat(len(self._settings.devices) + self._sender.frontend)
+        return await super().on_tick(counter)
 
     def _loaded_first(self, lifespan: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
         # Only the very first takes connections before it can answer, to say that the service is starting: when one
@@ -131,6 +139,7 @@ class Frontend(Server):
             case Opened():
                 arena = Arena.attach(message.layout, message.arena)
                 self._opened = message
+                self._board = arena.board
                 self._client = Client(arena, self._sender, self._settings.queue_capacity)
                 if message.promise.golden.fault is not None:  # no engine will come: be there to say why
                     self._connected.set_result(None)

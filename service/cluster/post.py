@@ -73,6 +73,11 @@ class Post:
         return self.name.partition("-")[0]
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the process does what it is for."""
+        return self.false_starts == 0
+
+    @property
     def gave_up(self) -> bool:
         """Whether the last process could not start and said so, rather than being killed."""
         return self._child is not None and self.false_starts > 0 and self._child.gave_up

@@ -17,6 +17,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from service.cluster import pulse
 from service.cluster.arena import Arena, ArenaError, Layout
 from service.cluster.control import Drain, EngineDown, EngineUp, FrontendGone, Loaded, Opened, Ready, Serving, Stop
 from service.cluster.post import Post
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FALSE_STARTS = 5  # deaths of one process before it was ready, in a row, after which the service gives up
+_NO_ROOM_S = 0.5  # until the next try, where the machine has no room for another process
 _RESERVE_S = 1.0  # of the time to stop in, what is for ending the engines and for killing who has not ended
 
 
@@ -73,6 +75,7 @@ class Supervisor:
         self._opened: Opened | None = None
         self._addresses: dict[int, str] = {}  # of the engines that serve
         self._ended_s: float | None = None  # by when all have to have ended, once told to stop
+        self._watch: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._failure: str | None = None
 
@@ -87,6 +90,8 @@ class Supervisor:
             keeper.add_done_callback(self._keeper_ended)
         try:
             await self._stopping.wait()
+            if self._watch is not None:
+                self._watch.cancel()
             for listener in self._listeners:
                 listener.close()  # the frontends' own copies keep the port open until they close them
             await self._stop_in_order()
@@ -130,9 +135,26 @@ class Supervisor:
         if not keeper.cancelled() and (error := keeper.exception()) is not None:
             self._give_up(f"a process could not be started: {error}")
 
-    async def _keep_engine(self, index: int, post: Post) -> None:
+    async def _start(self, post: Post, received: Callable[[Message], None]) -> bool:
+        """Start the next process of a place, as soon as the machine has room for one; return False when stopping."""
         while not self._stopping.is_set():
-            post.start(partial(self._heard_engine, index))
+            try:
+                post.start(received)
+            except OSError as error:  # no memory, descriptors or process numbers left (fork(2), pipe(2))
+                if not self._announced:
+                    raise
+                logger.error("%s cannot be started now: %s", post.name, error)
+                await self._pause(_NO_ROOM_S)
+            else:
+                return True
+        return False
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _keep_engine(self, index: int, post: Post) -> None:
+        while await self._start(post, partial(self._heard_engine, index)):
             if self._opened is not None:
                 post.send(self._opened)
             await post.ended()
@@ -143,8 +165,7 @@ class Supervisor:
             await self._mourn(post)
 
     async def _keep_frontend(self, index: int, post: Post) -> None:
-        while not self._stopping.is_set():
-            post.start(partial(self._heard_frontend, post))
+        while await self._start(post, partial(self._heard_frontend, post)):
             if self._opened is not None:
                 post.send(self._opened)
             if self._ended_s is not None:
@@ -167,8 +188,7 @@ class Supervisor:
             self._give_up(f"{post.name} died {post.false_starts} times before it was ready")
         elif post.gave_up and not self._announced:  # nothing ever worked: it will not by itself
             self._give_up(f"{post.name} cannot start; its own message is above")
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), post.pause_s())
+        await self._pause(post.pause_s())
 
     def _heard_engine(self, index: int, message: Message) -> None:
         if isinstance(message, Loaded):
@@ -197,7 +217,10 @@ class Supervisor:
         mib = layout.bytes / 2**20
         logger.info("arena %s: %d slots, %.0f MiB; sockets in %s", self._arena.name, layout.slots, mib, self._folder)
         self._opened = Opened(loaded.promise, layout, self._arena.name)
-        self._tell((*self._engines, *self._frontends), self._opened)
+        posts = (*self._engines, *self._frontends)
+        self._tell(posts, self._opened)
+        watch = pulse.watch(posts, self._arena.board, self._settings.engine_timeout_s)
+        self._watch = asyncio.get_running_loop().create_task(watch)
 
     def _heard_frontend(self, post: Post, message: Message) -> None:
         if isinstance(message, Ready):
