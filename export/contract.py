@@ -17,6 +17,7 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
+from service import seal
 from service.contract import Certificate, Contract, Golden, Label, Precision, Preprocessing, Weights, hash_labels
 
 SETTINGS_KEY = "resnet.export_settings"
@@ -62,8 +63,9 @@ def tool_versions() -> dict[str, str]:
 
 
 def attach(model: onnx.ModelProto, contract: Contract, settings: Mapping[str, Any]) -> None:
-    """Write the contract, and the settings that led to it, into the model's metadata."""
+    """Write the contract, and the settings that led to it, into the model's metadata, with room for the checksum."""
     metadata = contract.to_metadata() | {SETTINGS_KEY: json.dumps(settings, sort_keys=True)}
+    metadata[seal.METADATA_KEY] = seal.BLANK
     onnx.helper.set_model_props(model, metadata)
     model.producer_name = "resnet-export"
     model.producer_version = contract.versions.get("resnet-serve", "")

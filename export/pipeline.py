@@ -20,6 +20,7 @@ from export.to_onnx import OPSET, to_onnx
 from export.verify import verify
 from service.contract import Certificate, Evaluation, Golden, Label, Precision
 from service.repository import FILE_NAME
+from service.seal import seal
 
 # Two ways to compute the same probabilities in float32 never come this close, unless they are all 0 or 1.
 ROUNDING = 1e-12
@@ -86,7 +87,7 @@ def export(request: Request, *, report: Say, warn: Say, progress: bool = False) 
         golden=_golden(model, found, request, warn),
     )
     contract.attach(model, promise, settings)
-    data = model.SerializeToString()
+    data = seal(model.SerializeToString())
     with repository.stage(request.output / promise.name, request.version, replace=request.force) as staging:
         for name, document in documents(promise, data).items():
             staging.write(name, document)

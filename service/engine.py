@@ -179,7 +179,7 @@ def _session(path: Path, providers: list[Any], threads: int, *, spin: bool = Fal
     try:
         return ort.InferenceSession(path, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
-        raise EngineError(f"{path} cannot be loaded: {error}") from error
+        raise EngineError(f"{path.resolve()} cannot be loaded: {error}") from error
 
 
 def _check_graph(session: ort.InferenceSession, contract: Contract) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from service import seal
 from service.batcher import Batcher
 from service.contract import UNTRAINED
 from service.cost import CostModel
@@ -35,9 +36,11 @@ def load(artefact: Artefact, settings: Settings, device_id: int | None = None) -
         device_id: Which of its CUDA devices; the first by default.
 
     Raises:
-        EngineError, ContractError: it cannot be served.
+        Damaged, EngineError, ContractError: it cannot be served.
     """
-    logger.info("loading %s", artefact.path)
+    logger.info("loading %s", artefact.path.resolve())
+    if not seal.check(artefact.path):
+        logger.warning("the artefact carries no checksum: whether it is what was exported is unknown")
     engine = OrtEngine(
         artefact.path,
         provider=settings.provider,

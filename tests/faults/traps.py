@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.onnx_ml_pb2 import GraphProto, NodeProto
 
+from service import seal
 from service.contract import INPUT_NAME, OUTPUT_NAME
 from tests.service.artefacts import contract_of, grey_labels
 
@@ -39,11 +40,11 @@ def write_traps(repository: Path, version: int = 1) -> Path:
         [numpy_helper.from_array(value, name) for name, value in _CONSTANTS.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    helper.set_model_props(model, contract.to_metadata())
+    helper.set_model_props(model, contract.to_metadata() | {seal.METADATA_KEY: seal.BLANK})
     onnx.checker.check_model(model)
     path = repository / contract.name / str(version) / "model.onnx"
     path.parent.mkdir(parents=True)
-    onnx.save(model, path)
+    path.write_bytes(seal.seal(model.SerializeToString()))
     return path
 
 

@@ -24,7 +24,7 @@ KNOWN_TO = {
     ("aiohttp", "ftplib", "http", "httpx", "requests", "urllib", "urllib3"): ("api/problems.py",),
 }
 # What an exporter may take from the service: what reads and serves artefacts.
-SHARED_WITH_EXPORT = {"contract", "engine", "errors", "golden", "image", "repository"}
+SHARED_WITH_EXPORT = {"contract", "engine", "errors", "golden", "image", "repository", "seal"}
 
 
 def imports(path: Path) -> set[str]:
