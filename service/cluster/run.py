@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,12 @@ from service.cluster.supervisor import Supervisor
 from service.cluster.tally import Tally
 from service.errors import StartError
 from service.listener import listeners
-from service.repository import wanted
+from service.repository import FILE_NAME, wanted
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from service.repository import Artefact
     from service.settings import Settings
 
 
@@ -32,11 +36,15 @@ def serve(settings: Settings) -> int:
     if len(several) > 1 or settings.repository_poll_s:
         raise StartError("with --frontends one model is served, and not watched: leave out --repository-poll-s")
     artefact = next(iter(several.values()))
-    # A version that is added later is for the next start: all processes serve the same one.
-    settings = settings.model_copy(update={"model": f"{artefact.name}:{artefact.version}"})
     sockets = listeners(settings)
     # Only its owner may enter, so nobody else can talk to the sockets in it.
-    with tempfile.TemporaryDirectory(prefix="resnet-serve-", ignore_cleanup_errors=True) as folder:
+    with (
+        artefact.path.open("rb") as file,
+        tempfile.TemporaryDirectory(prefix="resnet-serve-", ignore_cleanup_errors=True) as folder,
+    ):
+        settings = settings.model_copy(
+            update={"artifacts": _kept(artefact, file, Path(folder)), "model": artefact.name}
+        )
         supervisor = Supervisor(
             settings,
             Path(folder),
@@ -45,3 +53,16 @@ def serve(settings: Settings) -> int:
             lambda opened: announce(opened.promise.contract, sockets),
         )
         return asyncio.run(supervisor.run())
+
+
+def _kept(artefact: Artefact, file: BinaryIO, folder: Path) -> Path:
+    """Return a repository in `folder` that holds `file` and nothing else, whatever becomes of the one it is from.
+
+    All processes serve the same, also those that are started later in the place of others. What is added, replaced
+    or removed meanwhile is for the next start.
+    """
+    repository = folder / "artifacts"
+    path = repository / artefact.name / str(artefact.version) / FILE_NAME
+    path.parent.mkdir(parents=True)
+    path.symlink_to(f"/proc/{os.getpid()}/fd/{file.fileno()}")  # the file itself, under whatever name (proc(5))
+    return repository

@@ -41,6 +41,17 @@ class FaultyService(Service):
     """A running service, and how long it took to start."""
 
     started_in_s = 0.0
+    _last_log = ""
+
+    @property
+    def log(self) -> str:
+        """All that it has written so far, also once it has ended."""
+        return self._last_log or super().log
+
+    def ended(self) -> str:
+        """Keep what it has written, and return it."""
+        self._last_log = super().log
+        return self._last_log
 
     def says(self, words: str) -> bool:
         """Whether its log has these words; asked so, a test that fails does not compare them with all of it."""
@@ -98,7 +109,7 @@ def faulty(
             finally:
                 for pid in service.session():
                     os.kill(pid, signal.SIGKILL)
-            text = service.log
+            text = service.ended()
         assert ended == code, f"exit code {ended}:\n{text}"
         left = [path.name for path in scratch.iterdir()]
         assert not left, f"{left} left behind:\n{text}"

@@ -1,0 +1,79 @@
+"""`kill -9` of every kind of process, under load, and of one that stands still as a whole."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.faults.crowd import REFUSED
+from tests.faults.witness import FaultyService, faulty, witnessing
+from tests.service.cluster.processes import Cluster, until
+
+CALLERS = 4
+
+
+def test_whoever_is_killed_is_replaced_and_nobody_else_notices(traps: Path, tmp_path: Path) -> None:
+    with (
+        faulty(traps, "--frontends", "2") as service,
+        witnessing(service, tmp_path, CALLERS) as witness,
+    ):
+        here = Cluster(service)
+        for victim in ("engine-0", "frontend-0", "frontend-1"):
+            witness.settle()
+            struck_s = time.monotonic()
+            pid = here.kill(victim)
+            until(lambda pid=pid, victim=victim: here.pid(victim) != pid, 10)  # type: ignore[misc]
+            witness.recovers(struck_s)
+    outcomes = witness.outcomes(broken=2 * CALLERS)  # what a killed frontend was answering
+    assert not outcomes[REFUSED]  # the port is the supervisor's: there is always somebody who takes connections
+    assert outcomes[503]  # while there was no engine
+
+
+def test_an_engine_that_is_killed_again_and_again_while_it_starts_comes_up_in_the_end(
+    traps: Path, tmp_path: Path
+) -> None:
+    with (
+        faulty(traps, "--frontends", "1") as service,
+        witnessing(service, tmp_path, CALLERS) as witness,
+    ):
+        here = Cluster(service)
+        witness.settle()
+        for _ in range(3):
+            struck_s = time.monotonic()
+            pid = here.kill("engine-0")
+            until(lambda pid=pid: here.pid("engine-0") != pid, 10)  # type: ignore[misc]
+        witness.recovers(struck_s)
+        until(lambda: here.depth() == 0, 10)  # no slot was lost
+    assert set(witness.outcomes()) == {200, 503}
+
+
+def test_a_process_that_stands_still_as_a_whole_is_killed_and_replaced(traps: Path, tmp_path: Path) -> None:
+    """Stopped, it cannot find out by itself that it does not answer; nor can one whose thread never lets go."""
+    with (
+        faulty(traps, "--frontends", "2", "--engine-timeout-s", "1") as service,
+        witnessing(service, tmp_path, CALLERS) as witness,
+    ):
+        here = Cluster(service)
+        for victim in ("engine-0", "frontend-1"):
+            witness.settle()
+            struck_s = time.monotonic()
+            pid = here.kill(victim, signal.SIGSTOP)
+            until(lambda pid=pid, victim=victim: here.pid(victim) != pid, 10)  # type: ignore[misc]
+            assert service.says(f"{victim} has stood still for 1 s and is killed")
+            witness.recovers(struck_s)
+    witness.outcomes(broken=CALLERS)
+
+
+def test_after_the_only_process_was_killed_another_starts_at_once_on_the_same_port(traps: Path) -> None:
+    with faulty(traps, code=-signal.SIGKILL) as service:
+        port = service.url.rpartition(":")[2]
+        os.kill(service.pid, signal.SIGKILL)
+        service.process.wait(10)
+    with faulty(traps, "--port", port) as again:
+        assert again.url == service.url
+
+
+def children(service: FaultyService) -> list[int]:
+    return [pid for pid in service.session() if pid != service.pid]
