@@ -36,6 +36,7 @@ class ServiceError(Exception):
         reason: What it is counted and logged as.
         detail: What happened this time, safe to show to the caller.
         retry_after_s: Seconds after which trying again makes sense, or None where it does not.
+        request_id: Finds the request in the service's log, where a client was told of the failure.
     """
 
     status: ClassVar[int] = 500
@@ -46,6 +47,7 @@ class ServiceError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.request_id: str | None = None
 
 
 class BadRequest(ServiceError):

@@ -16,12 +16,12 @@ PACKAGES = ("models", "export", "service")
 KNOWN_TO = {
     ("fastapi", "fastapi_offline", "starlette"): ("api/", "app.py"),
     ("uvicorn",): ("server.py", "protocol.py", "cluster/frontend.py"),
-    ("PIL", "simplejpeg"): ("image.py", "jpeg.py", "raster.py"),
+    ("PIL", "simplejpeg"): ("image.py", "jpeg.py", "raster.py", "client/images.py"),
     ("onnxruntime",): ("engine.py",),
     ("zmq",): ("cluster/",),
     ("prometheus_client",): ("api/exposition.py",),
-    # No endpoint fetches anything: the service has nothing to fetch with.
-    ("aiohttp", "ftplib", "http", "httpx", "requests", "urllib", "urllib3"): ("api/problems.py",),
+    # No endpoint fetches anything: the service has nothing to fetch with. (The client is not of the service's work.)
+    ("aiohttp", "ftplib", "http", "httpx", "requests", "urllib", "urllib3"): ("api/problems.py", "client/"),
 }
 # What an exporter may take from the service: what reads and serves artefacts.
 SHARED_WITH_EXPORT = {"contract", "engine", "errors", "golden", "image", "repository", "seal"}
@@ -96,3 +96,9 @@ def test_the_work_knows_nothing_of_http() -> None:
     for room, below in rooms("service").items():
         if room not in ("service.__main__", "service.app", "service.cluster.frontend") and ".api" not in room:
             assert not {name for name in below if name.startswith(("service.api", "service.app"))}, room
+
+
+def test_the_service_does_not_know_its_client() -> None:
+    for room, below in rooms("service").items():
+        if not room.startswith("service.client"):
+            assert not {name for name in below if name.startswith("service.client")}, room

@@ -50,6 +50,7 @@ def reader(newcomer: dict[str, str], service_bin: Path, port: int) -> dict[str, 
         "PATH": f"{service_bin}{os.pathsep}{newcomer['PATH']}",
         "MAKEFLAGS": f"-- PORT={port} MODEL=resnet18",
         "RESNET_PORT": str(port),
+        "RESNET_URL": f"http://127.0.0.1:{port}",
         "PYTEST_ADDOPTS": "tests/project/test_makefile.py -k make_alone",
     }
 
