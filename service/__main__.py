@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
+from service.connections import raise_descriptor_limit
 from service.errors import StartError
 from service.keys import Keys
 from service.memory import keep_freed_memory
@@ -44,6 +45,7 @@ def _serve(settings: Settings) -> int:
     if settings.api_keys_file is not None:
         Keys(settings.api_keys_file)  # of all the processes that would read it, this one can say best what is wrong
     keep_freed_memory()
+    raise_descriptor_limit()
     # Imported here, since each shape needs much that the other does not.
     if settings.frontends:
         from service.cluster.run import serve

@@ -7,18 +7,21 @@ import logging
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import uvicorn
 from uvicorn.server import HANDLED_SIGNALS
 
 from service.announcement import announce
+from service.connections import Connections, affordable
 from service.lifecycle import Phase
 from service.listener import listeners
-from service.protocol import OneWriteProtocol
+from service.patience import Patience, PatientProtocol, quieten_protocol
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from types import FrameType
 
     from fastapi import FastAPI
@@ -50,13 +53,15 @@ class Server(uvicorn.Server):
         self._announcing: asyncio.Task[None] | None = None
         self._failed = False
         self._lost = False
+        quieten_protocol()
         super().__init__(
             uvicorn.Config(
                 app,
                 host=settings.host,
                 port=settings.port,
                 loop="uvloop",
-                http=OneWriteProtocol,
+                http=cast("type[asyncio.Protocol]", self._protocol()),  # called as a class is
+                timeout_keep_alive=cast("int", settings.keep_alive_timeout_s),  # or a part of a second
                 ws="none",
                 log_config=None,
                 log_level=settings.log_level,
@@ -90,7 +95,7 @@ class Server(uvicorn.Server):
         service, management = (sockets or [])[:1], (sockets or [])[1:]
         await super().startup(service)
         for listener in management:
-            self.servers.append(await asyncio.get_running_loop().create_server(self._management, sock=listener))
+            self.servers.append(await asyncio.get_running_loop().create_server(self._management(), sock=listener))
         self._announcing = asyncio.create_task(self._announce())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -124,14 +129,28 @@ class Server(uvicorn.Server):
         left_s = max(0.0, min(self._ended_s - time.monotonic(), self._settings.shutdown_timeout_s))
         # Part of it is for the engine's last run, which cannot be interrupted.
         self._lifecycle.last_run_s = min(self._lifecycle.last_run_s, left_s / 4)
-        self.config.timeout_graceful_shutdown = left_s - self._lifecycle.last_run_s  # type: ignore[assignment]
+        self.config.timeout_graceful_shutdown = cast("int", left_s - self._lifecycle.last_run_s)
         await super().shutdown(sockets)
 
-    def _management(self) -> asyncio.Protocol:
-        """Return the protocol of a connection to the port that is for management alone."""
-        protocol = OneWriteProtocol(self.config, self.server_state, self.lifespan.state)
-        protocol.app = self._app.state.management
-        return protocol
+    def _protocol(self) -> partial[PatientProtocol]:
+        """Return what makes the protocols of all connections to one port."""
+        settings = self._settings
+        return partial(
+            PatientProtocol,
+            patience=Patience(settings.header_timeout_s, settings.body_timeout_s),
+            connections=Connections(affordable(settings.max_connections)),
+        )
+
+    def _management(self) -> Callable[[], PatientProtocol]:
+        """Return what makes the protocols of connections to the port that is for management alone."""
+        make = self._protocol()  # whose connections are counted by themselves
+
+        def management() -> PatientProtocol:
+            protocol = make(self.config, self.server_state, self.lifespan.state)
+            protocol.app = self._app.state.management
+            return protocol
+
+        return management
 
     async def _announce(self) -> None:
         model = await self._lifecycle.loaded()

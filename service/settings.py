@@ -115,6 +115,22 @@ class Settings(BaseSettings):
         64, ge=1, description="Images in one /classify/batch request at most; then 413."
     )
 
+    header_timeout_s: float = Field(
+        10.0, gt=0, description="How long a client may take to send a request's head; then 408, and it is disconnected."
+    )
+    body_timeout_s: float = Field(
+        20.0, gt=0, description="How long it may take to send the body, or to take in a large answer; likewise."
+    )
+    keep_alive_timeout_s: float = Field(
+        75.0, gt=0, description="How long a connection is kept for a client that asks nothing."
+    )
+    max_connections: int = Field(
+        4096,
+        ge=1,
+        description="Connections of one process at most, and half of its file descriptors: then the one that has kept "
+        "it waiting longest is closed.",
+    )
+
     # Operation
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log messages written."

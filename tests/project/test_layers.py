@@ -15,13 +15,18 @@ PACKAGES = ("models", "export", "service")
 # Who alone knows a library: paths within service/, a folder with its slash.
 KNOWN_TO = {
     ("fastapi", "fastapi_offline", "starlette"): ("api/", "app.py"),
-    ("uvicorn",): ("server.py", "protocol.py", "cluster/frontend.py"),
+    ("uvicorn",): ("server.py", "protocol.py", "patience.py", "cluster/frontend.py"),
     ("PIL", "simplejpeg"): ("image.py", "jpeg.py", "raster.py", "client/images.py"),
     ("onnxruntime",): ("engine.py",),
     ("zmq",): ("cluster/",),
     ("prometheus_client",): ("api/exposition.py",),
-    # No endpoint fetches anything: the service has nothing to fetch with. (The client is not of the service's work.)
-    ("aiohttp", "ftplib", "http", "httpx", "requests", "urllib", "urllib3"): ("api/problems.py", "client/"),
+    # No endpoint fetches anything: the service has nothing to fetch with. (The client is not of the service's work, and
+    # of `http` it has the names of statuses.)
+    ("aiohttp", "ftplib", "http", "httpx", "requests", "urllib", "urllib3"): (
+        "api/problems.py",
+        "patience.py",
+        "client/",
+    ),
 }
 # What an exporter may take from the service: what reads and serves artefacts.
 SHARED_WITH_EXPORT = {"contract", "engine", "errors", "golden", "image", "repository", "seal"}

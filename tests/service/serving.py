@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,24 +88,41 @@ def command(*arguments: str) -> list[str]:
 
 @contextmanager
 def serving(
-    artifacts: Path, *arguments: str, env: Mapping[str, str] | None = None, ends_with: int = 0
+    artifacts: Path,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    ends_with: int = 0,
+    through: Sequence[str] = (),
 ) -> Iterator[Service]:
-    """Serve `artifacts` on a free port; in the block it is ready, after it, it has ended as it should."""
-    with starting(artifacts, *arguments, env=env, ends_with=ends_with) as service:
+    """Serve `artifacts` on a free port; in the block it is ready, after it, it has ended as it should.
+
+    Args:
+        artifacts: A model repository.
+        arguments: Of `resnet-serve`.
+        env: Its environment.
+        ends_with: The exit code it should end with.
+        through: A command that runs it, such as one that limits what it may use.
+    """
+    with starting(artifacts, *arguments, env=env, ends_with=ends_with, through=through) as service:
         service.wait_until_ready()
         yield service
 
 
 @contextmanager
 def starting(
-    artifacts: Path, *arguments: str, port: int = 0, env: Mapping[str, str] | None = None, ends_with: int = 0
+    artifacts: Path,
+    *arguments: str,
+    port: int = 0,
+    env: Mapping[str, str] | None = None,
+    ends_with: int = 0,
+    through: Sequence[str] = (),
 ) -> Iterator[Service]:
     """Serve `artifacts`, whether or not it will ever be ready; after the block, it has ended as it should."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "log"
         with output.open("wb") as log:
             process = subprocess.Popen(
-                command("--artifacts", str(artifacts), "--port", str(port), *arguments),
+                [*through, *command("--artifacts", str(artifacts), "--port", str(port), *arguments)],
                 cwd=ROOT,
                 env=dict(env or environment()),
                 stdin=subprocess.DEVNULL,
