@@ -7,5 +7,5 @@ that finds its work already done must not wait for PyTorch.
 from __future__ import annotations
 
 # Name -> module. What is no command's name is the architecture of an export: `resnet-export resnet50 …`.
-COMMANDS = {"export": "export.commands.export"}
+COMMANDS = {name: f"export.commands.{name}" for name in ("export", "verify", "inspect", "evaluate", "compare")}
 DEFAULT = "export"

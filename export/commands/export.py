@@ -32,6 +32,12 @@ label files:
   text: one label a line; .csv: wnid,label or label; .json: a list, {"0": ["wnid", "label"]}, {"label": 0},
   or Hugging Face's config.json
 
+other commands, each with --help of its own:
+  resnet-export verify ARTEFACT CHECKPOINT                    does it still compute what the checkpoint does?
+  resnet-export inspect ARTEFACT                              contract, layers, sizes, multiply-adds
+  resnet-export evaluate ARTEFACT DIR                         accuracy, calibration, speed on labelled photos
+  resnet-export compare A B DIR                               two artefacts side by side
+
 exit codes:
   0 written, or there already with --if-missing; 2 a flag, checkpoint or label file that cannot be used;
   3 official weights could not be downloaded; 4 ONNX and PyTorch disagree,
