@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
+from service import logs
 from service.connections import raise_descriptor_limit
 from service.errors import StartError
 from service.keys import Keys
@@ -54,7 +55,7 @@ def _serve(settings: Settings) -> int:
     from service.app import create_app
     from service.server import LOST, Server
 
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings)
     code = Server(settings, create_app(settings)).run_until_stopped()
     if code == LOST:
         _start_again()

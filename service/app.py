@@ -14,6 +14,7 @@ from service import local
 from service.api import access, classify, exposition, health, models, problems
 from service.api.direct import FrontDoor
 from service.api.pages import PageHeaders
+from service.api.reception import Reception
 from service.api.request_id import RequestIdMiddleware
 from service.keys import Keys
 from service.lifecycle import Lifecycle
@@ -80,7 +81,8 @@ def create_app(
     app.add_middleware(PageHeaders)
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
-    app.middleware_stack = _guarded(app, FrontDoor(app.build_middleware_stack(), direct, metrics), settings)
+    entrance = _guarded(app, FrontDoor(app.build_middleware_stack(), direct), settings)
+    app.middleware_stack = Reception(entrance, settings, metrics)
     return app
 
 
@@ -103,6 +105,7 @@ def _management(settings: Settings, lifecycle: Lifecycle, metrics: Metrics) -> F
     app.include_router(exposition.router(settings, lifecycle, metrics))
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
+    app.middleware_stack = Reception(app.build_middleware_stack(), settings, metrics)
     return app
 
 

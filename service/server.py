@@ -65,7 +65,7 @@ class Server(uvicorn.Server):
                 ws="none",
                 log_config=None,
                 log_level=settings.log_level,
-                access_log=settings.access_log,
+                access_log=False,  # service.api.access_log writes it
                 proxy_headers=bool(settings.trusted_proxies),
                 forwarded_allow_ips=list(settings.trusted_proxies),
                 server_header=False,

@@ -135,7 +135,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log messages written."
     )
-    access_log: bool = Field(False, description="Write a log line for every request.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Log lines for a person, or JSON objects, one a line, for whatever collects them."
+    )
+    access_log: bool = Field(False, description="Write a log line for every request, with its outcome and times.")
+    access_log_share: float = Field(
+        1.0, gt=0, le=1, description="Share of requests that the access log has; those answered 500 all are in it."
+    )
     drain_delay_s: float = Field(
         0.0,
         ge=0,

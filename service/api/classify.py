@@ -113,7 +113,7 @@ class _Endpoints:
             top_k = _top_k(request, model)
             row, timing = await model.classify(body, deadline_s=deadline_s, priority=priority)
         names = model.predictions
-        return _respond(f'{{"model": {names.model_json}, "predictions": {names.to_json(row, top_k)}}}', timing)
+        return _respond(f'{{"model": {names.model_json}, "predictions": {names.to_json(row, top_k)}}}', timing, request)
 
     async def classify_batch(self, request: Request) -> Response:
         deadline_s, priority = terms_of(request.scope, self._timeout_s)
@@ -129,7 +129,9 @@ class _Endpoints:
             bodies = [file.body for file in files]
             results, timing = await model.classify_many(bodies, deadline_s=deadline_s, priority=priority)
         items = [_result(model, *pair, top_k) for pair in zip(files, results, strict=True)]
-        return _respond(f'{{"model": {model.predictions.model_json}, "results": [{", ".join(items)}]}}', timing)
+        return _respond(
+            f'{{"model": {model.predictions.model_json}, "results": [{", ".join(items)}]}}', timing, request
+        )
 
 
 def asked_for(request: Request) -> tuple[str | None, str | None]:
@@ -164,7 +166,8 @@ def _result(model: Model, file: File, result: NDArray[np.float32] | ServiceError
     return f'{{"filename": {filename}, "predictions": {model.predictions.to_json(result, top_k)}}}'
 
 
-def _respond(body: str, timing: Timing) -> Response:
+def _respond(body: str, timing: Timing, request: Request) -> Response:
+    request.scope["visit"].timing = timing
     # Server-Timing (W3C): durations in milliseconds.
     spent = (
         f"decode;dur={timing.decode_s * 1e3:.2f}, queue;dur={timing.queue_s * 1e3:.2f}, "

@@ -9,15 +9,14 @@ document is complete.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect, Request
 
 from service.api.problems import respond_to
 from service.api.request_id import HEADER, name_request
-from service.errors import ServiceError, Unavailable
-from service.families import ANSWERED, CANCELLED
+from service.errors import Unavailable
+from service.families import CANCELLED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from fastapi.routing import APIRoute
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
-
-    from service.metrics import Metrics, Requests
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -37,15 +34,12 @@ class FrontDoor:
     Args:
         app: What answers everything else, and documents the routes.
         routes: Each with a handler that takes a request and returns a response.
-        metrics: Where requests for `routes` are counted.
     """
 
-    def __init__(self, app: ASGIApp, routes: Iterable[APIRoute], metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, routes: Iterable[APIRoute]) -> None:
         self._app = app
-        self._endpoints: dict[tuple[str, str], tuple[Endpoint, Requests]] = {
-            (method, route.path): (route.endpoint, metrics.requests(route.path))
-            for route in routes
-            for method in route.methods or ()
+        self._endpoints: dict[tuple[str, str], Endpoint] = {
+            (method, route.path): route.endpoint for route in routes for method in route.methods or ()
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,26 +48,19 @@ class FrontDoor:
             await self._app(scope, receive, send)
             return
         request_id = name_request(scope)
-        found = self._endpoints.get((scope["method"], scope["path"]))
-        if found is None:
+        endpoint = self._endpoints.get((scope["method"], scope["path"]))
+        if endpoint is None:
             await self._app(scope, receive, send)
             return
-        endpoint, requests = found
         request = Request(scope, receive)
-        began_s = time.perf_counter()
-        requests.began()
-        outcome = ANSWERED
         try:
             response = await endpoint(request)
         except ClientDisconnect:
-            requests.ended(CANCELLED, time.perf_counter() - began_s)
+            scope["visit"].outcome = CANCELLED
             return  # nobody is left to answer, and nothing went wrong
         except asyncio.CancelledError:  # the server stops, and has waited for this answer long enough
-            outcome = Unavailable.reason
             response = respond_to(request, Unavailable("the service has stopped", retry_after_s=1.0))
         except Exception as error:  # whatever it is, the client hears of it
-            outcome = error.reason if isinstance(error, ServiceError) else ServiceError.reason
             response = respond_to(request, error)
-        requests.ended(outcome, time.perf_counter() - began_s)
         response.raw_headers.append((HEADER, request_id))
         await response(scope, receive, send)

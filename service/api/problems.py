@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.api.request_id import HEADER, name_request
-from service.errors import EngineFailed, ServiceError, Unauthorized, Unprocessable
+from service.errors import EngineFailed, NotFound, ServiceError, Unauthorized, Unprocessable
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -52,15 +52,16 @@ def respond_to(request: Request, error: Exception) -> Response:
             headers["Retry-After"] = str(math.ceil(error.retry_after_s))
         if error.status == Unauthorized.status:
             headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 11.6.1: a 401 says how to do better
-        return _response(request, error.status, error.title, detail, headers)
+        return _response(request, error.status, error.title, detail, headers, reason=error.reason)
     if isinstance(error, HTTPException):
         title = HTTPStatus(error.status_code).phrase
-        return _response(request, error.status_code, title, str(error.detail), dict(error.headers or {}))
+        reason = NotFound.reason if error.status_code == NotFound.status else Unprocessable.reason
+        return _response(request, error.status_code, title, str(error.detail), dict(error.headers or {}), reason=reason)
     if isinstance(error, RequestValidationError):
         detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-        return _response(request, Unprocessable.status, Unprocessable.title, detail)
+        return _response(request, Unprocessable.status, Unprocessable.title, detail, reason=Unprocessable.reason)
     logger.error("unexpected failure, request %s", request.scope.get("request_id"), exc_info=error)
-    return _response(request, 500, ServiceError.title, "unexpected failure" + _SEE_LOG)
+    return _response(request, 500, ServiceError.title, "unexpected failure" + _SEE_LOG, reason=ServiceError.reason)
 
 
 def _outside_middleware(request: Request, error: Exception) -> Response:
@@ -71,7 +72,15 @@ def _outside_middleware(request: Request, error: Exception) -> Response:
 
 
 def _response(
-    request: Request, status: int, title: str, detail: str, headers: dict[str, str] | None = None
+    request: Request,
+    status: int,
+    title: str,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    *,
+    reason: str,
 ) -> Response:
+    visit = request.scope["visit"]
+    visit.status, visit.outcome = status, reason
     document = problem(status, title, detail, request.scope.get("request_id"))
     return Response(json.dumps(document, ensure_ascii=False), status, headers, MEDIA_TYPE)

@@ -44,6 +44,7 @@ class RequestIdMiddleware:
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
+                scope["visit"].status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (HEADER, request_id)]
             await send(message)
 

@@ -11,6 +11,7 @@ import time
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
+from service import logs
 from service.cluster.control import Control
 
 if TYPE_CHECKING:
@@ -26,19 +27,10 @@ logger = logging.getLogger(__name__)
 _SPAWN = multiprocessing.get_context("spawn")
 
 
-def configure_logging(level: str) -> None:
-    """Log to stderr, as all processes of the service do, each with its name."""
-    logging.basicConfig(
-        level=level.upper(),
-        format="%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s",
-        force=True,
-    )
-
-
-def _run(module: str, arguments: tuple[Any, ...], log_level: str) -> None:
-    configure_logging(log_level)
+def _run(module: str, settings: Settings, arguments: tuple[Any, ...]) -> None:
+    logs.configure(settings)
     # Imported here and not by the parent, which needs neither ONNX Runtime nor an HTTP server.
-    importlib.import_module(module).run(*arguments)
+    importlib.import_module(module).run(settings, *arguments)
 
 
 def _start_unsignalled(process: BaseProcess) -> None:
@@ -72,7 +64,7 @@ class Child:
     ) -> None:
         ours, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(
-            target=_run, args=(module, (settings, *arguments, theirs), settings.log_level), name=name, daemon=True
+            target=_run, args=(module, settings, (*arguments, theirs)), name=name, daemon=True
         )
         _start_unsignalled(self._process)
         logger.info("%s is process %d", name, self._process.pid)

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service import logs
 from service.announcement import announce
-from service.cluster.child import configure_logging
 from service.cluster.supervisor import Supervisor
 from service.cluster.tally import Tally
 from service.errors import StartError
@@ -31,7 +31,7 @@ def serve(settings: Settings) -> int:
         StartError: there is no such artefact, or the port is taken.
     """
     multiprocessing.current_process().name = "supervisor"
-    configure_logging(settings.log_level)
+    logs.configure(settings)
     several = wanted(settings.artifacts, settings.model)
     if len(several) > 1 or settings.repository_poll_s:
         raise StartError("with --frontends one model is served, and not watched: leave out --repository-poll-s")

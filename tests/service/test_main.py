@@ -178,4 +178,4 @@ def test_on_ipv6_with_a_log_line_for_every_request(artifacts: Path) -> None:
     with serving(artifacts, "--host", "::1", "--access-log") as service:
         assert service.url.startswith("http://[::1]:")
         assert httpx.post(f"{service.url}/classify", content=grey(1)).status_code == 200
-        assert '"POST /classify HTTP/1.1" 200' in service.log
+        assert " INFO service.access: ::1 POST /classify 200 answered " in service.log

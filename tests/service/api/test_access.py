@@ -229,9 +229,9 @@ def test_what_a_proxy_says_of_its_client_is_believed_only_of_those_that_are_name
     (line,) = [
         record.getMessage()
         for record in caplog.records
-        if record.name == "uvicorn.access" and "/classify" in record.getMessage()
+        if record.name == "service.access" and "/classify" in record.getMessage()
     ]
-    assert line.startswith(f"{seen}:")
+    assert line.startswith(f"{seen} ")
 
 
 # --- nothing is fetched ---
