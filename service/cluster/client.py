@@ -10,11 +10,13 @@ or is dead, also when the caller has hung up meanwhile.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from typing import TYPE_CHECKING
 
 import numpy as np
+import zmq
 
 from service.backend import Occupancy
 from service.cluster.link import Link
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from service.backend import Answer, Images
     from service.cluster.arena import Arena
     from service.cluster.messages import Sender
+
+logger = logging.getLogger(__name__)
+
+_AGAIN_S = 0.2  # until the next try, where there are no descriptors left
 
 
 class Client:
@@ -46,6 +52,7 @@ class Client:
         self._sender = sender
         self._capacity = queue_capacity
         self._links: dict[int, Link] = {}
+        self._addresses: dict[int, str] = {}  # of the engines that serve, also where there is no link yet
         self._places = 0
         self._closed = False
         self._fault: str | None = None  # of the engine that should serve
@@ -69,12 +76,23 @@ class Client:
         return Occupancy(self._board.all_outstanding(), self._arena.layout.slots)
 
     def connect(self, engine: int, address: str) -> None:
-        """Begin to use the engine process that listens at `address`."""
-        self._links[engine] = Link(engine, address, self._sender, self.slots)
+        """Begin to use the engine process that listens at `address`, as soon as there is a descriptor for it."""
+        self._addresses[engine] = address
+        self._try_to_connect(engine, address)
+
+    def _try_to_connect(self, engine: int, address: str) -> None:
+        if self._addresses.get(engine) != address:
+            return  # it has ended meanwhile
+        try:
+            self._links[engine] = Link(engine, address, self._sender, self.slots)
+        except zmq.ZMQError as error:
+            logger.error("engine %d cannot be reached now: %s", engine, error)
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._try_to_connect, engine, address)
 
     def disconnect(self, engine: int, fault: str | None = None) -> None:
         """Tell the callers of an engine whose process has ended, and free their slots; `fault` is its successor's."""
         self._fault = fault
+        self._addresses.pop(engine, None)
         if (link := self._links.pop(engine, None)) is not None:
             link.close("the engine died and is being replaced")
 
