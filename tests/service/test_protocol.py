@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
 
+from service import protocol
 from service.protocol import OneWriteProtocol
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     assert scope["type"] == "http"
-    while (await receive()).get("more_body"):
+    while scope["path"] != "/early" and (await receive()).get("more_body"):
         pass
     head = [(b"content-length", b"5")] if scope["path"] == "/plain" else []
     if scope["path"] == "/empty":
@@ -104,3 +106,33 @@ def test_several_requests_on_one_connection_are_answered_in_order() -> None:
     with served() as port:
         keep = b"GET /plain HTTP/1.1\r\nHost: test\r\n\r\n"
         assert exchange(port, keep * 2 + get("/plain")).count(b"\r\n\r\nhello") == 3
+
+
+def test_who_is_answered_before_it_has_sent_everything_hears_the_answer() -> None:
+    """A plain close would reset the connection, and what was on the way would be gone."""
+    body = bytes(100_000)
+    head = f"POST /early HTTP/1.1\r\nConnection: close\r\nContent-Length: {10 * len(body)}\r\n\r\n".encode()
+    with served() as port, socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(head)
+        for _ in range(10):
+            time.sleep(0.02)
+            connection.sendall(body)
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")  # nobody listens any more
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert answer.endswith(b"0\r\n\r\n")
+
+
+def test_whoever_does_not_stop_sending_is_not_heard_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_LINGER_S", 0.3)
+    head = b"POST /early HTTP/1.1\r\nConnection: close\r\nContent-Length: 1000000000\r\n\r\n"
+    with served() as port, socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(head)
+        with suppress(OSError):  # reset, in the end
+            for _ in range(500):
+                connection.sendall(bytes(1000))
+                time.sleep(0.01)
+            pytest.fail("it is heard for ever")
