@@ -19,7 +19,7 @@ TORCH = $(shell sed -nE 's/^ *"(torch==[^"]+)".*/\1/p' pyproject.toml)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two of these at once would install into one environment
-.PHONY: help serve test check lint fuzz bench lock clean
+.PHONY: help serve test check lint fuzz bench soak lock clean
 
 help: ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -52,6 +52,9 @@ fuzz: $(VENV)/.dev ## feed the image decoder what nobody thought of, a minute [A
 
 bench: $(VENV)/.dev ## measure the service beside the bound of its own parts, five minutes [ARGS=--help]
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.dev ## serve mixed clients while one fault after the other strikes, ten minutes [ARGS="--seconds 60"]
+	$(BIN)/python -m tests.soak $(ARGS)
 
 # One resolution for all, so that what is tested is what is shipped: the others are cut out of dev.lock.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

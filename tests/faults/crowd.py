@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
@@ -47,13 +47,13 @@ def ask(url: str, level: int, patience_s: float = PATIENCE_S) -> Asked:
     """Have a grey classified over a connection of its own."""
     host, port = urlsplit(url).hostname or "", urlsplit(url).port
     started_s = time.monotonic()
-    label, outcome = "", HUNG
+    outcome: int | str
+    label = ""
     connection = http.client.HTTPConnection(host, port, timeout=patience_s)
     try:
-        connection.connect()
-        outcome = _exchange(connection, level)
-        if isinstance(outcome, tuple):
-            outcome, label = outcome
+        connection.request("POST", "/classify", picture(level))
+        response = connection.getresponse()
+        outcome, label = response.status, label_of(response.status, response.read())
     except TimeoutError:
         outcome = HUNG
     except ConnectionRefusedError:
@@ -65,13 +65,12 @@ def ask(url: str, level: int, patience_s: float = PATIENCE_S) -> Asked:
     return Asked(level, started_s, time.monotonic(), outcome, label)
 
 
-def _exchange(connection: http.client.HTTPConnection, level: int) -> int | tuple[int, str]:
-    connection.request("POST", "/classify", picture(level))
-    response = connection.getresponse()
-    body = response.read()
-    if response.status != 200:
-        return response.status
-    return 200, json.loads(body)["predictions"][0]["label"]
+def label_of(status: int, body: bytes) -> str:
+    """Return the most probable label of an answer; nothing of any other."""
+    if status != 200:
+        return ""
+    label: str = json.loads(body)["predictions"][0]["label"]
+    return label
 
 
 class Crowd:
@@ -137,9 +136,3 @@ def at_the_same_time(url: str, levels: Sequence[int]) -> list[Asked]:
         thread.join(2 * PATIENCE_S)
     assert None not in results, "a request hangs"
     return [result for result in results if result is not None]
-
-
-def first_after(asked: Sequence[Asked], moment_s: float, matches: Callable[[Asked], bool]) -> Asked | None:
-    """Return the first request that began after a moment and is such a one."""
-    later = (one for one in sorted(asked, key=lambda one: one.started_s) if one.started_s >= moment_s)
-    return next(filter(matches, later), None)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tests.faults.crowd import REFUSED
-from tests.faults.witness import FaultyService, faulty, witnessing
+from tests.faults.witness import faulty, witnessing
 from tests.service.cluster.processes import Cluster, until
 
 CALLERS = 4
@@ -73,7 +73,3 @@ def test_after_the_only_process_was_killed_another_starts_at_once_on_the_same_po
         service.process.wait(10)
     with faulty(traps, "--port", port) as again:
         assert again.url == service.url
-
-
-def children(service: FaultyService) -> list[int]:
-    return [pid for pid in service.session() if pid != service.pid]
