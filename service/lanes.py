@@ -73,7 +73,7 @@ class EngineLanes:
         self.pipelined = engine.pipelined
         self.can_widen = engine.can_widen
         self._engine = engine
-        self._timeout_s = timeout_s
+        self._watchdog = Watchdog(timeout_s)
         self._shared = workers is not None
         self._workers = workers or Workers(engine.lanes, "engine")
 
@@ -83,8 +83,7 @@ class EngineLanes:
         Raises:
             EngineLost: it took longer than a run may take.
         """
-        with Watchdog(self._timeout_s):
-            return await self._workers.run_first(shortage.infer, self._engine, images, wide=wide)
+        return await self._watchdog.within(self._workers.run_first(shortage.infer, self._engine, images, wide=wide))
 
     async def examine(self) -> None:
         """Run one grey image; see `Lanes.examine`."""

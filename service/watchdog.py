@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from service.errors import EngineLost
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Awaitable
+
+T = TypeVar("T")
 
 # The limit is counted in so many steps, each of which counts once however late it comes: a process or a machine that
 # was suspended for a while has not been waiting for its engine meanwhile.
@@ -16,40 +18,47 @@ STEPS = 10
 
 
 class Watchdog:
-    """Ends the wait for what its block awaits once the limit has passed; what is awaited goes on, for nobody.
+    """Ends the wait for what takes too long; what is awaited goes on, for nobody.
+
+    One timer for all who wait, since a timer for each costs more than all the rest of this.
 
     Args:
-        limit_s: How long the block may take.
-
-    Raises:
-        EngineLost: it took longer.
+        limit_s: How long something may take; it is given up to a tenth more.
     """
-
-    __slots__ = ("_cancelling", "_left", "_limit_s", "_step_s", "_task", "_timer")
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._step_s = limit_s / STEPS
-        self._left = STEPS
+        self._left: dict[asyncio.Task[Any], int] = {}  # steps, by who waits
+        self._timer: asyncio.TimerHandle | None = None
 
-    def __enter__(self) -> None:
+    async def within(self, work: Awaitable[T]) -> T:
+        """Return what `work` does, for a task that waits for nothing else here.
+
+        Raises:
+            EngineLost: it took longer than the limit.
+        """
         task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("to be used in a task")
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._timer = task.get_loop().call_later(self._step_s, self._step)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        if not self._left and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        assert task is not None  # noqa: S101 - of a coroutine
+        self._left[task] = STEPS + 1  # the first may come at once
+        if self._timer is None:
+            self._wait(task.get_loop())
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._left[task] or task.uncancel():  # it is not, or not only, this one's doing
+                raise
             raise EngineLost(f"the engine has not answered for {self._limit_s:g} s", retry_after_s=1.0) from None
+        finally:
+            del self._left[task]
 
-    def _step(self) -> None:
-        self._left -= 1
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(self._limit_s / STEPS, self._step, loop)
+
+    def _step(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        for task, left in self._left.items():
+            if left == 1:
+                task.cancel()
+            self._left[task] = max(0, left - 1)
         if self._left:
-            self._timer = self._task.get_loop().call_later(self._step_s, self._step)
-        else:
-            self._task.cancel()
+            self._wait(loop)

@@ -29,11 +29,11 @@ GREYS = range(249)  # all others are harmless
 _ROUNDS = 200_000  # a second or so
 
 
-def write_traps(repository: Path, version: int = 1) -> Path:
-    """Write the artefact `traps` and return its path."""
+def write_traps(repository: Path, version: int = 1, *, hungry_always: bool = False) -> Path:
+    """Write the artefact `traps` and return its path; `hungry_always`, every image is one of the hungry."""
     contract = contract_of("traps", grey_labels(), CROP)
     graph = helper.make_graph(
-        [*_brightness(), *_not_a_number(), *_fails(), *_hungry(), *_loops(), *_too_few_rows()],
+        [*_brightness(), *_not_a_number(), *_fails(), *_hungry(always=hungry_always), *_loops(), *_too_few_rows()],
         contract.name,
         [helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["N", CROP, CROP, 3])],
         [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["rows", 256])],
@@ -113,11 +113,11 @@ def _fails() -> list[NodeProto]:
     ]
 
 
-def _hungry() -> list[NodeProto]:
+def _hungry(*, always: bool) -> list[NodeProto]:
     """Fill one byte; if anything is caught, 2^46 more for each whole four images but the first of a run."""
     return [
         *_caught(HUNGRY),
-        _node("Cast", [f"count {HUNGRY}"], "hungry", to=TensorProto.INT64),
+        _node("Cast", ["unit" if always else f"count {HUNGRY}"], "hungry", to=TensorProto.INT64),
         _node("Size", ["grey"], "images"),
         _node("Sub", ["images", "one"], "but one"),
         _node("Div", ["but one", "four"], "fours"),
