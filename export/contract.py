@@ -75,8 +75,9 @@ def attach(model: onnx.ModelProto, contract: Contract, settings: Mapping[str, An
 def read_settings(path: Path) -> dict[str, Any] | None:
     """Return the settings an artefact was exported with; None where the file is damaged or not one of ours."""
     try:
+        seal.check(path)
         model = onnx.load(path, load_external_data=False)
-    except (OSError, DecodeError):
+    except (OSError, DecodeError, seal.Damaged):
         return None
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if SETTINGS_KEY not in metadata:

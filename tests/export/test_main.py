@@ -167,6 +167,9 @@ def test_if_missing_is_not_taken_in_by_a_damaged_or_foreign_artefact(repository:
     assert find_existing(same) == path
     for other in ({"seed": 0}, {"crop": 60}, {"labels": labels[::-1]}, {"mean": (0.5, 0.5, 0.5)}):
         assert find_existing(replace(same, **other)) is None
+    content = path.read_bytes()
+    path.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
+    assert find_existing(same) is None  # the service would not take it, so it is exported again
 
 
 def test_no_network_is_one_line_with_three_ways_out_and_an_exit_code_of_its_own(tmp_path: Path) -> None:

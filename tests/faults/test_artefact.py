@@ -18,6 +18,8 @@ from tests.faults.witness import faulty, witnessing
 from tests.service.cluster.processes import Cluster, until
 from tests.service.serving import command, environment
 
+DAMAGED = "model.onnx is damaged: it is not what was written when it was exported"
+
 
 def missing(artefact: Path) -> None:
     artefact.unlink()
@@ -46,12 +48,13 @@ def contradicting(artefact: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("shape", "harm", "told"),
     [
-        (missing, "no artefact in"),
-        (truncated, "model.onnx"),
-        (flipped, "model.onnx is damaged: it is not what was written when it was exported"),
-        (contradicting, "the contract promises image uint8 (N, 16, 16, 3)"),
+        ((), missing, "no artefact in"),
+        ((), truncated, "model.onnx"),
+        ((), flipped, DAMAGED),
+        ((), contradicting, "the contract promises image uint8 (N, 16, 16, 3)"),
+        (("--frontends", "1"), flipped, DAMAGED),
     ],
 )
 def test_what_cannot_be_served_is_refused_at_start_with_the_reason(

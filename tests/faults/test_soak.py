@@ -25,7 +25,7 @@ def sent(outcome: int | str, *, at_s: float = 11.0, label: str = "grey 7") -> Se
 
 def test_a_short_soak_loses_nothing() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "tests.soak", "--seconds", "12", "--every", "2.5"],
+        [sys.executable, "-m", "tests.soak", "--seconds", "9", "--every", "1.8"],
         cwd=ROOT,
         capture_output=True,
         text=True,
