@@ -83,7 +83,7 @@ def test_an_engine_that_hangs_is_replaced_and_who_waits_for_it_is_told(service: 
         struck_s = hanging.started_s + LIMIT_S
         witness.recovers(struck_s)
         assert hanging.outcome == 503
-        assert hanging.ended_s - hanging.started_s < LIMIT_S + 1.5
+        assert hanging.ended_s - hanging.started_s < LIMIT_S + 3
         time.sleep(0.2)  # for the outsider to see it
     outcomes = witness.outcomes()
     assert outcomes[200] > 20

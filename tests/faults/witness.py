@@ -34,7 +34,7 @@ from tests.service.serving import Service, command, environment
 # again as the whole service took to start in the first place.
 BACK_WITHIN_S = 5.0
 # What an answer and a sample that is older or younger by this much say about each other is nothing.
-_BLUR_S = 0.15
+_BLUR_S = 0.3
 
 
 class FaultyService(Service):
