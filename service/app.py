@@ -69,6 +69,7 @@ def create_app(
         version=version("resnet-serve"),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # it looks for providers with each request
     )
     app.state.lifecycle = lifecycle
     app.state.keys = Keys(settings.api_keys_file) if settings.api_keys_file is not None else None

@@ -35,8 +35,10 @@ class Predictions:
 
     def to_json(self, row: NDArray[np.float32], k: int) -> str:
         """Return the `k` most probable classes of `row` (classes,) as a JSON array, most probable first."""
-        # float32 holds seven significant digits; more would be noise.
-        items = [f'{self._heads[index]}, "probability": {row[index]:.7g}}}' for index in top(row, k)]
+        indices = top(row, k)
+        # float32 holds seven significant digits; more would be noise. Python's floats format faster than NumPy's.
+        pairs = zip(indices, row[indices].tolist(), strict=True)
+        items = [f'{self._heads[index]}, "probability": {probability:.7g}}}' for index, probability in pairs]
         return f"[{', '.join(items)}]"
 
 

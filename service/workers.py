@@ -11,11 +11,15 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# While there is more to do, the loop hears of calls that `run` queued in groups: each time it wakes up, a run loses its
+# core and what it had in the caches. Of a run's end, and before a thread waits, the loop hears at once.
+_TOGETHER = 4
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,12 +121,14 @@ class Workers:
                 await asyncio.shield(call.left)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._due.get():
+        while self._take(loop):
             # There is a call for every True, in one or the other.
+            urgent = True
             try:
                 call = self._urgent.popleft()
+                self._tell(loop)  # what has ended before need not wait for a run
             except IndexError:
-                call = self._normal.popleft()
+                urgent, call = False, self._normal.popleft()
             call.started = True
             if not call.future.cancelled():
                 try:
@@ -131,11 +137,23 @@ class Workers:
                     call.error = error
             self._ended.append(call)
             del call  # or it would keep what it was a call of until the next one: an engine that was unloaded
-            # The flag is lowered before the ended calls are taken, so none is ever left without a wake-up.
-            if not self._waking:
-                self._waking = True
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    loop.call_soon_threadsafe(self._deliver)
+            if urgent or len(self._ended) >= _TOGETHER:
+                self._tell(loop)
+        self._tell(loop)
+
+    def _take(self, loop: asyncio.AbstractEventLoop) -> bool:
+        try:
+            return self._due.get_nowait()
+        except Empty:
+            self._tell(loop)  # before this thread waits
+            return self._due.get()
+
+    def _tell(self, loop: asyncio.AbstractEventLoop) -> None:
+        # The flag is lowered before the ended calls are taken, so none is ever left without a wake-up.
+        if self._ended and not self._waking:
+            self._waking = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
         self._waking = False

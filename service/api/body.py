@@ -61,9 +61,11 @@ async def read_body(request: Request, limit: int) -> bytes:
         chunk: bytes = message.get("body", b"")
         if len(received) + len(chunk) > limit:
             raise TooLarge(f"the body is over the limit of {limit} bytes")
-        if not message.get("more_body", False):
-            return bytes(received + chunk) if received else chunk
+        if not received and not message.get("more_body", False):
+            return chunk
         received += chunk
+        if not message.get("more_body", False):
+            return bytes(received)
 
 
 async def read_image(request: Request, limit: int) -> bytes:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request  # at run time too: FastAPI resolves the handlers' annotations
-from starlette.responses import Response
 
 from service.api.body import EncodedImage, EncodedImages, read_image, read_images
+from service.api.direct import JsonAnswer
 from service.api.disconnect import WhileConnected
 from service.api.form import quieten_parser
 from service.api.problems import problem
@@ -100,7 +100,7 @@ class _Endpoints:
         self._max_body_bytes = settings.max_body_bytes
         self._max_images = settings.max_images_per_request
 
-    async def classify(self, request: Request) -> Response:
+    async def classify(self, request: Request) -> JsonAnswer:
         deadline_s, priority = terms_of(request.scope, self._timeout_s)
         asked = asked_for(request)
         model = self._lifecycle.find(*asked)
@@ -115,7 +115,7 @@ class _Endpoints:
         names = model.predictions
         return _respond(f'{{"model": {names.model_json}, "predictions": {names.to_json(row, top_k)}}}', timing, request)
 
-    async def classify_batch(self, request: Request) -> Response:
+    async def classify_batch(self, request: Request) -> JsonAnswer:
         deadline_s, priority = terms_of(request.scope, self._timeout_s)
         asked = asked_for(request)
         model = self._lifecycle.find(*asked)
@@ -150,7 +150,7 @@ def _probe(model: Model, deadline_s: float) -> None:
 
 def _top_k(request: Request, model: Model) -> int:
     classes = model.predictions.classes
-    text = request.query_params.get("top_k")
+    text = request.query_params.get("top_k") if request.scope["query_string"] else None
     if text is None:
         return min(DEFAULT_TOP_K, classes)
     if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= classes):
@@ -166,14 +166,14 @@ def _result(model: Model, file: File, result: NDArray[np.float32] | ServiceError
     return f'{{"filename": {filename}, "predictions": {model.predictions.to_json(result, top_k)}}}'
 
 
-def _respond(body: str, timing: Timing, request: Request) -> Response:
+def _respond(document: str, timing: Timing, request: Request) -> JsonAnswer:
     request.scope["visit"].timing = timing
     # Server-Timing (W3C): durations in milliseconds.
     spent = (
         f"decode;dur={timing.decode_s * 1e3:.2f}, queue;dur={timing.queue_s * 1e3:.2f}, "
         f"inference;dur={timing.inference_s * 1e3:.2f}"
     )
-    return Response(body, media_type="application/json", headers={"Server-Timing": spent})
+    return JsonAnswer(document, spent)
 
 
 def _one_image() -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,7 +24,7 @@ def name_request(scope: Scope) -> bytes:
             request_id: bytes = value
             break
     else:
-        request_id = uuid4().hex.encode()
+        request_id = os.urandom(16).hex().encode()  # a random UUID's bits, in a quarter of the time
     scope["request_id"] = request_id.decode()
     return request_id
 

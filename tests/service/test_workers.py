@@ -121,3 +121,58 @@ def test_its_threads_end_when_it_is_closed() -> None:
     while any(thread.name.startswith("closing") for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_the_loop_is_woken_for_groups_of_calls_while_there_is_more_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    woken = 0
+
+    async def main() -> None:
+        nonlocal woken
+        loop = asyncio.get_running_loop()
+        wake = loop.call_soon_threadsafe
+
+        def counted(*args: object) -> object:
+            nonlocal woken
+            woken += 1
+            return wake(*args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+        workers = Workers(1, "test")
+        gate = threading.Event()
+        calls = [asyncio.create_task(workers.run(gate.wait, 5))]
+        calls += [asyncio.create_task(workers.run(abs, -number)) for number in range(19)]
+        await asyncio.sleep(0)
+        gate.set()
+        assert (await asyncio.gather(*calls))[1:] == list(range(19))
+        workers.close()
+
+    asyncio.run(main())
+    assert woken <= 6  # twenty calls in groups of four, and once before the thread waited
+
+
+def test_what_has_ended_is_told_before_a_run_begins() -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    def run() -> None:
+        begun.set()
+        gate.wait(5)
+
+    async def main() -> None:
+        workers = Workers(1, "test")
+        hold = threading.Event()
+        first = asyncio.create_task(workers.run(hold.wait, 5))
+        await asyncio.sleep(0.02)
+        second = asyncio.create_task(workers.run_first(run))
+        third = asyncio.create_task(workers.run(abs, -3))
+        await asyncio.sleep(0)
+        hold.set()
+        async with asyncio.timeout(3):
+            assert await first  # though the run, which has the only thread, goes on
+        assert begun.wait(3)
+        assert not second.done()
+        gate.set()
+        await second
+        assert await third == 3
+        workers.close()
+
+    asyncio.run(main())
