@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 from service.families import FAMILIES, Family
 from tests.conftest import ROOT, missing
@@ -32,8 +33,8 @@ def promtool() -> str:
     return found
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dashboard", MONITORING / "dashboard.py")
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, MONITORING / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -117,7 +118,15 @@ def test_every_expression_is_promql(promtool: str, tmp_path: Path) -> None:
 
 def test_the_dashboard_is_what_its_script_writes() -> None:
     written = (MONITORING / "dashboard.json").read_text()
-    assert written == script().text(), "run: .venv/bin/python deploy/monitoring/dashboard.py"
+    assert written == script("dashboard").text(), "run: .venv/bin/python deploy/monitoring/dashboard.py"
+
+
+def test_the_operator_is_given_the_same_rules() -> None:
+    path = ROOT / "deploy" / "components" / "monitoring" / "prometheusrule.yaml"
+    assert path.read_text() == script("prometheusrule").text(), (
+        "run: .venv/bin/python deploy/monitoring/prometheusrule.py"
+    )
+    assert yaml.safe_load(path.read_text())["spec"] == yaml.safe_load((MONITORING / "rules.yaml").read_text())
 
 
 def test_panels_have_places_of_their_own() -> None:
