@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.photos import load_photo
+from tests.models.checkpoints import Tensors, stand_in
 
 
 class Photos(NamedTuple):
@@ -27,3 +28,9 @@ def photos(shared: Path) -> Photos:
         rows = list(csv.DictReader(file))
     images = torch.stack([load_photo(shared / "images" / row["file"]) for row in rows])
     return Photos(images, torch.tensor([int(row["class_index"]) for row in rows]))
+
+
+@pytest.fixture(scope="module")
+def trained() -> Tensors:
+    """Stands for a trained net of seven classes."""
+    return stand_in("resnet18", 7)
