@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from models import resnet, vgg
@@ -86,10 +86,22 @@ def _settle(model: nn.Module) -> None:
     New ones say mean 0 and variance 1. In eval mode that is no normalisation at all: each residual block adds
     to the variance of its input, and the softmax of an untrained deep net is a meaningless 0 or 1.
     """
-    # Normalised pixels are about N(0, 1). The size is the one served: smaller maps are nearly all zero-padded
-    # border, whose variance is another.
-    noise = torch.randn(2, 3, 224, 224)
-    update_bn([noise], model)
+    update_bn([_noise()], model)
+
+
+def _noise() -> Tensor:
+    """Return (8, 3, 224, 224): normalised pixels with the spectrum of photos, some dark and some bright.
+
+    Amplitudes fall as the inverse of frequency (Field 1987, *Relations between the statistics of natural images and
+    the response properties of cortical cells*). White noise averages out from layer to layer as photos do not, so
+    that nets settled on it are still certain of what photos show. The size is the one served: smaller maps are
+    nearly all zero-padded border, whose variance is another.
+    """
+    side = 224
+    frequency = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None, :])
+    frequency[0, 0] = torch.inf  # no constant part
+    noise = torch.fft.irfft2(torch.fft.rfft2(torch.randn(8, 3, side, side)) / frequency, s=(side, side))
+    return noise / noise.std(dim=(2, 3), keepdim=True) + torch.randn(8, 1, 1, 1)
 
 
 @dataclass(frozen=True)
