@@ -67,6 +67,8 @@ lock: $(VENV)/.dev ## resolve the dependencies again [UPGRADE=--upgrade]
 	$(FROM_DEV) --extra cpu --extra export --group build --group torch \
 		pyproject.toml --output-file requirements/export.lock
 	$(FROM_DEV) --extra cpu pyproject.toml --output-file requirements/cpu.lock
+	$(FROM_DEV) --extra otel pyproject.toml --output-file requirements/otel.lock
+	$(FROM_DEV) --group build --output-file requirements/build.lock
 	$(FROM_DEV) $(UPGRADE) --extra gpu pyproject.toml --output-file requirements/gpu.lock
 
 clean: ## remove the environment, caches and builds; artefacts stay

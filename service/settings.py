@@ -19,6 +19,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="RESNET_",
+        env_ignore_empty=True,  # compose files pass on variables that nobody set
         frozen=True,
         extra="forbid",
         cli_prog_name="resnet-serve",
