@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from service.loader import Loader
 from service.metrics import Metrics
 from service.registry import Registry
 from service.repository import Artefact, Wanted, wanted
+from service.tracing import tracer_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,16 +55,18 @@ def create_app(
         metrics: Where everything is counted; by default nowhere else than here.
 
     Raises:
-        StartError: the file of API keys cannot be used.
+        StartError: the file of API keys cannot be used, or traces cannot be had.
     """
-    metrics = metrics or Metrics()
-    lifecycle = _lifecycle(settings, engine, builder or local.Builder(settings, metrics, engine))
+    metrics, tracer = metrics or Metrics(), tracer_of(settings)
+    lifecycle = _lifecycle(settings, engine, builder or local.Builder(settings, metrics, engine, tracer))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         lifecycle.start()
         yield
         await lifecycle.stop()
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
 
     app: FastAPI = FastAPIOffline(
         title="resnet-serve",
@@ -83,7 +87,7 @@ def create_app(
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
     entrance = _guarded(app, FrontDoor(app.build_middleware_stack(), direct), settings)
-    app.middleware_stack = Reception(entrance, settings, metrics)
+    app.middleware_stack = Reception(entrance, settings, metrics, tracer)
     return app
 
 

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import math
 import time
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from service.backend import Answer
@@ -20,6 +21,7 @@ from service.delivery import Part, deliver, fail, failure_of, unanswered
 from service.errors import DeadlineExceeded, EngineLost, QueueFull, ServiceError, Unavailable
 from service.line import Job, Line, level_of
 from service.metrics import Metrics
+from service.trace_context import TRACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from service.backend import Images
     from service.cost import CostModel
     from service.lanes import Lanes, Threads
+    from service.tracing import Tracer
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ class Batcher:
         threads: The threads of the lanes where they decode as well. While all of them are busy decoding, a batch
             that is not worth a core yet goes on growing: it could not run anyway.
         metrics: Where runs and dead work are counted.
+        tracer: What traces runs, if anything does.
         clock: Monotonic seconds, the event loop's own time by default.
     """
 
@@ -61,6 +65,7 @@ class Batcher:
         max_queue_delay_s: float = 0.0,
         threads: Threads | None = None,
         metrics: Metrics | None = None,
+        tracer: Tracer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lanes = lanes
@@ -70,6 +75,7 @@ class Batcher:
         self._max_queue_delay_s = max_queue_delay_s
         self._clock = clock
         self._metrics = metrics or Metrics()
+        self._tracer = tracer
         self._threads = threads
         if threads is not None:
             threads.on_idle.append(self._schedule)
@@ -145,7 +151,8 @@ class Batcher:
 
     async def _infer(self, images: Images, deadline_s: float, level: int) -> Answer:
         loop = asyncio.get_running_loop()
-        job = Job(images, loop.create_future(), arrived_s=self._clock(), deadline_s=deadline_s, level=level)
+        future, trace = loop.create_future(), TRACE.get()
+        job = Job(images, future, arrived_s=self._clock(), deadline_s=deadline_s, level=level, trace=trace)
         if deadline_s != math.inf:
             job.timer = loop.call_later(deadline_s - job.arrived_s, self._expire, job)
         self._line.join(job)
@@ -224,7 +231,8 @@ class Batcher:
 
     def _start(self, batch: list[Part], lanes: int) -> None:
         self._busy_lanes += lanes
-        run = asyncio.get_running_loop().create_task(self._run(batch, lanes))
+        # In a context of its own: what it logs is of no single request, least of all of the one that set it off.
+        run = asyncio.get_running_loop().create_task(self._run(batch, lanes), context=Context())
         self._runs.add(run)
         run.add_done_callback(self._runs.discard)
 
@@ -252,6 +260,8 @@ class Batcher:
         self._settle()
         if rows is not None:
             self._metrics.ran(len(images), seconds)
+            if self._tracer is not None:
+                self._tracer.batch((part.job.trace for part in batch), len(images), seconds)
             if lanes == 1:
                 self._costs.observe(len(images), seconds)
             deliver(batch, rows, started_s, seconds)

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from service.errors import Unprocessable
+from service.trace_context import NONE
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,6 +45,7 @@ class Job:
         "started_s",
         "taken",
         "timer",
+        "trace",
     )
 
     def __init__(
@@ -54,6 +56,7 @@ class Job:
         arrived_s: float,
         deadline_s: float,
         level: int,
+        trace: bytes = NONE,
     ) -> None:
         self.images = images
         self.size = len(images)
@@ -61,6 +64,7 @@ class Job:
         self.arrived_s = arrived_s
         self.deadline_s = deadline_s
         self.level = level
+        self.trace = trace  # which trace the caller belongs to
         self.taken = 0
         self.finished = 0
         self.started_s = arrived_s

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from service.metrics import Metrics
     from service.repository import Artefact
     from service.settings import Settings
+    from service.tracing import Tracer
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,12 @@ def load(artefact: Artefact, settings: Settings, device_id: int | None = None) -
 
 
 def warmed(
-    engine: Engine, settings: Settings, metrics: Metrics, lanes: Lanes, threads: Workers | None = None
+    engine: Engine,
+    settings: Settings,
+    metrics: Metrics,
+    tracer: Tracer | None,
+    lanes: Lanes,
+    threads: Workers | None = None,
 ) -> Batcher:
     """Warm `engine` up and put a batcher in front of the `lanes` that run it.
 
@@ -61,6 +67,7 @@ def warmed(
         engine: Not warmed yet.
         settings: Of the service.
         metrics: Where its runs are counted.
+        tracer: What traces them, if anything does.
         lanes: What runs the engine.
         threads: The threads of `lanes`, where they decode as well.
     """
@@ -76,6 +83,7 @@ def warmed(
         max_queue_delay_s=settings.max_queue_delay_ms / 1000,
         threads=threads,
         metrics=metrics,
+        tracer=tracer,
     )
 
 
@@ -99,12 +107,16 @@ class Builder:
         settings: Of the service.
         metrics: Where everything is counted.
         engine: Stands in for the artefacts, where it is given.
+        tracer: What traces runs, if anything does.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, engine: Engine | None = None) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, engine: Engine | None = None, tracer: Tracer | None = None
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._engine = engine
+        self._tracer = tracer
         self._workers = Workers(settings.decode_threads or available_cores(), "worker")
 
     def build(self, artefact: Artefact) -> Model:
@@ -113,7 +125,7 @@ class Builder:
         golden = examine(engine)
         shared = None if engine.pipelined or self._settings.decode_threads else self._workers
         lanes = EngineLanes(engine, shared, timeout_s=self._settings.engine_timeout_s)
-        batcher = warmed(engine, self._settings, self._metrics, lanes, shared)
+        batcher = warmed(engine, self._settings, self._metrics, self._tracer, lanes, shared)
         return Model(
             engine.contract,
             artefact.version,

@@ -143,6 +143,11 @@ class Settings(BaseSettings):
     access_log_share: float = Field(
         1.0, gt=0, le=1, description="Share of requests that the access log has; those answered 500 all are in it."
     )
+    tracing: bool = Field(
+        False,
+        description="Send traces by OTLP over HTTP, for which the extra [otel] must be installed. OpenTelemetry's own "
+        "variables say where to and how many, such as OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER.",
+    )
     drain_delay_s: float = Field(
         0.0,
         ge=0,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("service.access")
 
-_LONGEST_PATH = 256  # characters; clients choose it
+LONGEST_PATH = 256  # characters; clients choose it
 
 
 class AccessLog:
@@ -41,7 +41,7 @@ def _fields(scope: Scope, visit: Visit, seconds: float) -> dict[str, Any]:
         "request_id": scope["request_id"],
         "client": scope["client"][0] if scope.get("client") else "-",
         "method": scope["method"],
-        "path": path[:_LONGEST_PATH],
+        "path": path[:LONGEST_PATH],
         "status": visit.status,
         "outcome": visit.outcome,
         "duration_ms": round(seconds * 1e3, 2),

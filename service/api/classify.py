@@ -167,7 +167,7 @@ def _result(model: Model, file: File, result: NDArray[np.float32] | ServiceError
 
 
 def _respond(document: str, timing: Timing, request: Request) -> JsonAnswer:
-    request.scope["visit"].timing = timing
+    request.scope["visit"].predicted(timing)
     # Server-Timing (W3C): durations in milliseconds.
     spent = (
         f"decode;dur={timing.decode_s * 1e3:.2f}, queue;dur={timing.queue_s * 1e3:.2f}, "

@@ -87,4 +87,5 @@ class FrontDoor:
         except Exception as error:  # whatever it is, the client hears of it
             response = respond_to(request, error)
         response.raw_headers.append((HEADER, request_id))
+        scope["visit"].answered()
         await response(scope, receive, send)

@@ -16,6 +16,7 @@ from service.cluster import messages
 from service.cluster.messages import Outcome, Sender, Submission
 from service.delivery import failure_of
 from service.errors import ServiceError, Unavailable
+from service.trace_context import TRACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +148,7 @@ class Desk:
         task.add_done_callback(partial(self._done, job))
 
     async def _infer(self, submission: Submission, images: Images) -> Answer:
+        TRACE.set(submission.trace)  # of this task alone
         # Reserved here, not before: a task cancelled before its first step would never give its place back.
         with self._backend.reserve(
             len(images), deadline_s=submission.deadline_s, priority=submission.priority

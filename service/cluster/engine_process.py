@@ -21,6 +21,7 @@ from service.errors import EngineLost, StartError
 from service.golden import examine
 from service.lanes import EngineLanes
 from service.repository import find
+from service.tracing import tracer_of
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from service.batcher import Batcher
     from service.settings import Settings
+    from service.tracing import Tracer
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class _Process:
         self._address = address
         self._control = control
         self._desk: Desk | None = None
+        self._tracer: Tracer | None = None
 
     async def run(self) -> NoReturn:
         """Serve until told to stop, or until the engine is lost."""
@@ -85,8 +88,9 @@ class _Process:
             logger.error("the engine serves nobody: %s", golden.fault)
             await asyncio.Event().wait()
         lanes = WatchedLanes(EngineLanes(engine, timeout_s=self._settings.engine_timeout_s))
+        self._tracer = tracer_of(self._settings)
         metrics = Tally(self._settings, self._folder).engine(self._index)
-        batcher = await asyncio.to_thread(local.warmed, engine, self._settings, metrics, lanes)
+        batcher = await asyncio.to_thread(local.warmed, engine, self._settings, metrics, self._tracer, lanes)
         opened = await self._opened
         arena = Arena.attach(opened.layout, opened.arena)
         self._listen(batcher, lanes, arena)
@@ -116,6 +120,8 @@ class _Process:
             case FrontendGone() if self._desk is not None:
                 self._desk.forget(message.frontend, message.generation)
             case Stop():
+                if self._tracer is not None:
+                    self._tracer.close()
                 _leave(0)  # engines stop last: nobody is left to answer
             case _:
                 pass

@@ -13,6 +13,7 @@ from service.cluster import messages
 from service.cluster.channel import Channel, connected
 from service.cluster.messages import Submission
 from service.errors import DeadlineExceeded, Unavailable
+from service.trace_context import TRACE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,8 @@ class Link:
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._pending[number] = _Pending(slots, future)
         self._schedule_flush()
-        self._submissions.append(messages.pack_submission(Submission(number, deadline_s, priority, tuple(slots))))
+        submission = Submission(number, deadline_s, priority, tuple(slots), TRACE.get())
+        self._submissions.append(messages.pack_submission(submission))
         # The engine watches the deadline too; this holds even if it hangs.
         timer = None
         if deadline_s != math.inf:

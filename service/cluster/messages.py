@@ -23,13 +23,15 @@ from service.errors import (
     Unavailable,
     Unprocessable,
 )
+from service.trace_context import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUBMIT, CANCEL = b"S", b"C"
 
-_SUBMISSION = struct.Struct("<QdBH")  # number, deadline_s, priority, images; then one uint32 slot per image
+# number, deadline_s, priority, bytes of trace, images; then one uint32 slot per image, and the trace
+_SUBMISSION = struct.Struct("<QdBBH")
 _CANCELLATION = struct.Struct("<Q")  # number
 # number, status, retry_after_s, queue_s, inference_s, bytes of detail, of cause; then detail, and cause
 _OUTCOME = struct.Struct("<QBfffHH")
@@ -66,12 +68,21 @@ class Sender(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """Images of one caller, decoded, in `slots`; `deadline_s` on `time.monotonic`, one clock for all processes."""
+    """Images of one caller, decoded, in `slots`.
+
+    Attributes:
+        number: By which it is answered.
+        deadline_s: On `time.monotonic`, one clock for all processes.
+        priority: As the caller gave it.
+        slots: Where the images are.
+        trace: Which trace the caller belongs to; see `service.trace_context`.
+    """
 
     number: int
     deadline_s: float
     priority: int
     slots: tuple[int, ...]
+    trace: bytes = NONE
 
 
 class CauseElsewhere(Exception):
@@ -92,19 +103,21 @@ class Outcome(NamedTuple):
 
 def pack_submission(submission: Submission) -> bytes:
     """Return the bytes of one submission."""
-    number, deadline_s, priority, slots = submission
-    return _SUBMISSION.pack(number, deadline_s, priority, len(slots)) + struct.pack(f"<{len(slots)}I", *slots)
+    number, deadline_s, priority, slots, trace = submission
+    head = _SUBMISSION.pack(number, deadline_s, priority, len(trace), len(slots))
+    return head + struct.pack(f"<{len(slots)}I", *slots) + trace
 
 
 def unpack_submissions(message: bytes) -> Iterator[Submission]:
     """Yield the submissions of a message that began with `SUBMIT`."""
     at = len(SUBMIT)
     while at < len(message):
-        number, deadline_s, priority, images = _SUBMISSION.unpack_from(message, at)
+        number, deadline_s, priority, traced, images = _SUBMISSION.unpack_from(message, at)
         at += _SUBMISSION.size
         slots = struct.unpack_from(f"<{images}I", message, at)
         at += 4 * images
-        yield Submission(number, deadline_s, priority, slots)
+        yield Submission(number, deadline_s, priority, slots, message[at : at + traced])
+        at += traced
 
 
 def pack_cancellation(number: int) -> bytes:

@@ -20,6 +20,7 @@ KNOWN_TO = {
     ("onnxruntime",): ("engine.py",),
     ("zmq",): ("cluster/",),
     ("prometheus_client",): ("api/exposition.py",),
+    ("opentelemetry",): ("tracing.py",),
     # No endpoint fetches anything: the service has nothing to fetch with. (The client is not of the service's work, and
     # of `http` it has the names of statuses.)
     ("aiohttp", "ftplib", "http", "httpx", "requests", "urllib", "urllib3"): (

@@ -93,7 +93,7 @@ def test_a_line_of_a_request_carries_its_ids_and_the_exception() -> None:
 def test_a_share_of_requests_is_logged_but_every_failure(caplog: pytest.LogCaptureFixture) -> None:
     random.seed(7)
     scope = {"request_id": "r", "method": "POST", "raw_path": b"/classify", "client": ("127.0.0.1", 1)}
-    log, good, failed = AccessLog(0.1), Visit(), Visit()
+    log, good, failed = AccessLog(0.1), Visit(None), Visit(None)
     failed.status, failed.outcome = 500, "failed"
     with caplog.at_level(logging.INFO):
         for _ in range(1000):
@@ -108,6 +108,6 @@ def test_a_share_of_requests_is_logged_but_every_failure(caplog: pytest.LogCaptu
 def test_a_path_is_cut_and_its_query_left_out(caplog: pytest.LogCaptureFixture) -> None:
     scope = {"request_id": "r", "method": "GET", "raw_path": b"/a" * 5000 + b"?b=c", "client": None}
     with caplog.at_level(logging.INFO):
-        AccessLog(1.0).write(scope, Visit(), 0.001)
-        AccessLog(1.0).write({**scope, "raw_path": b"/\xff\n?b=c"}, Visit(), 0.001)
+        AccessLog(1.0).write(scope, Visit(None), 0.001)
+        AccessLog(1.0).write({**scope, "raw_path": b"/\xff\n?b=c"}, Visit(None), 0.001)
     assert [record.fields["path"] for record in caplog.records] == ["/a" * 128, "/\\xff\\n"]  # type: ignore[attr-defined]
