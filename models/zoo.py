@@ -100,8 +100,9 @@ def _noise() -> Tensor:
     side = 224
     frequency = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None, :])
     frequency[0, 0] = torch.inf  # no constant part
-    noise = torch.fft.irfft2(torch.fft.rfft2(torch.randn(8, 3, side, side)) / frequency, s=(side, side))
-    return noise / noise.std(dim=(2, 3), keepdim=True) + torch.randn(8, 1, 1, 1)
+    noise: Tensor = torch.fft.irfft2(torch.fft.rfft2(torch.randn(8, 3, side, side)) / frequency, s=(side, side))
+    noise /= noise.std(dim=(2, 3), keepdim=True)
+    return noise + torch.randn(8, 1, 1, 1)
 
 
 @dataclass(frozen=True)
