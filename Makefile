@@ -19,7 +19,7 @@ TORCH = $(shell sed -nE 's/^ *"(torch==[^"]+)".*/\1/p' pyproject.toml)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two of these at once would install into one environment
-.PHONY: help serve test check lint fuzz bench soak lock clean
+.PHONY: help serve test check lint fuzz bench soak lock clients clean
 
 help: ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -70,6 +70,14 @@ lock: $(VENV)/.dev ## resolve the dependencies again [UPGRADE=--upgrade]
 	$(FROM_DEV) --extra otel pyproject.toml --output-file requirements/otel.lock
 	$(FROM_DEV) --group build --output-file requirements/build.lock
 	$(FROM_DEV) $(UPGRADE) --extra gpu pyproject.toml --output-file requirements/gpu.lock
+	$(LOCK) $(UPGRADE) --group pyproject.toml:clients --output-file requirements/clients.lock
+
+clients: build/clients/.installed ## install the Open Inference Protocol's own clients, which tests drive
+
+build/clients/.installed: requirements/clients.lock | $(BIN)/python
+	$(BIN)/python -m venv --clear build/clients
+	build/clients/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $<
+	@touch $@
 
 clean: ## remove the environment, caches and builds; artefacts stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

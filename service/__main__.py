@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(settings: Settings) -> int:
     wanted(settings.artifacts, settings.model)
+    if settings.model_admin and settings.api_keys_file is None:
+        raise StartError("--model-admin: anybody could load and unload models; give --api-keys-file as well")
     if settings.api_keys_file is not None:
         Keys(settings.api_keys_file)  # of all the processes that would read it, this one can say best what is wrong
     keep_freed_memory()

@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from service import local
 from service.api import access, classify, exposition, health, models, problems
 from service.api.direct import FrontDoor
+from service.api.oip import about, administration, infer
 from service.api.pages import PageHeaders
 from service.api.reception import Reception
 from service.api.request_id import RequestIdMiddleware
@@ -77,9 +78,11 @@ def create_app(
     )
     app.state.lifecycle = lifecycle
     app.state.keys = Keys(settings.api_keys_file) if settings.api_keys_file is not None else None
-    direct = classify.routes(settings, lifecycle)
+    direct = [*classify.routes(settings, lifecycle), *infer.routes(settings, lifecycle)]
     app.router.routes.extend(direct)
     app.include_router(models.router(lifecycle))
+    app.include_router(about.router(settings, lifecycle))
+    app.include_router(administration.router(settings, lifecycle))
     app.state.management = _management(settings, lifecycle, metrics)
     if settings.management_port is None:
         app.router.routes.extend(app.state.management.routes)

@@ -3,6 +3,7 @@
     ServiceError                     500  the base; never raised itself
     ├── BadRequest                   400  empty body, malformed multipart or JSON
     ├── Unauthorized                 401  no or wrong API key
+    ├── Forbidden                    403  off, unless the service was started otherwise
     ├── NotFound                     404  unknown model or path
     ├── TooLarge                     413  body, or image once decoded, over the limit
     ├── UnsupportedImage             415  not an image, or a format that is not allowed
@@ -63,6 +64,14 @@ class Unauthorized(ServiceError):
 
     status = 401
     title = "Unauthorized"
+    reason = "unauthorized"
+
+
+class Forbidden(ServiceError):
+    """Off, unless the service was started otherwise."""
+
+    status = 403
+    title = "Forbidden"
     reason = "unauthorized"
 
 

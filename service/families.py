@@ -10,7 +10,8 @@ Kind = Literal["counter", "gauge", "histogram"]
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 IMAGES = tuple(float(1 << power) for power in range(11))
 
-ENDPOINTS = ("/classify", "/classify/batch")
+INFER = "/v2/models/{name}/infer"  # of any model, in any version
+ENDPOINTS = ("/classify", "/classify/batch", INFER)
 ANSWERED, CANCELLED = "answered", "cancelled"
 # Besides these two, the `reason` of each class in `service.errors`.
 OUTCOMES = (

@@ -86,6 +86,17 @@ class Lifecycle:
             raise model.backend.unavailable
         return model
 
+    def known(self, name: str | None = None, version: str | None = None) -> Model:
+        """Return the model as `find` does, but also one that answers nobody now.
+
+        Raises:
+            Unavailable: there is none at all yet.
+            NotFound: no such model is served.
+        """
+        if not self.registry.models:
+            raise Unavailable(f"the service is {self.phase}", retry_after_s=1.0)
+        return self.registry.find(name, version)
+
     @property
     def status(self) -> Phase:
         """The phase as others should know it: ready only if a request would be answered, whatever was true before."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from service.backend import Backend
+    from service.backend import Backend, Images
     from service.contract import Contract
     from service.golden import GoldenResult
     from service.metrics import Metrics
@@ -127,6 +127,19 @@ class Model:
         rows = iter(answer.rows)
         results = [image if isinstance(image, ServiceError) else next(rows) for image in decoded]
         return results, Timing(decode_s, answer.queue_s, answer.inference_s)
+
+    async def infer(
+        self, images: Images, *, deadline_s: float = math.inf, priority: int = 0
+    ) -> tuple[NDArray[np.float32], Timing]:
+        """Return the probabilities (n, classes) of images that are pixels already, each (crop, crop, 3).
+
+        Raises:
+            ServiceError: the backend could not answer.
+        """
+        with self.backend.reserve(len(images), deadline_s=deadline_s, priority=priority) as place:
+            answer = await place.infer(images)
+        self._metrics.predicted(self._number, len(images), 0.0, answer.queue_s)
+        return answer.rows, Timing(0.0, answer.queue_s, answer.inference_s)
 
     async def close(self, *, drain: bool = True) -> None:
         """Answer whoever is in line, or, without `drain`, tell them 503."""

@@ -50,6 +50,10 @@ class Registry:
             raise NotFound(f"{asked or 'nothing'} is not served here, only {listed or 'nothing'}")
         return model
 
+    def versions(self, name: str) -> list[int]:
+        """Return the versions in which `name` is served, in ascending order."""
+        return sorted({model.version for wanted, model in self._served.items() if wanted.name == name})
+
     def get(self, wanted: Wanted) -> Model | None:
         """Return what serves as `wanted`, if anything does."""
         return self._served.get(wanted)

@@ -42,6 +42,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds between looks for newer versions and replaced files, which are then served; 0 for never.",
     )
+    model_admin: bool = Field(
+        False,
+        description="Let models be loaded and unloaded over HTTP (/v2/repository), by who has an API key: needs "
+        "--api-keys-file.",
+    )
 
     # Where
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")

@@ -105,7 +105,7 @@ class _Endpoints:
         asked = asked_for(request)
         model = self._lifecycle.find(*asked)
         _top_k(request, model)
-        _probe(model, deadline_s)
+        probe(model, deadline_s)
         with WhileConnected(request.receive, deadline_s) as client:
             body = await read_image(request, self._max_body_bytes)
             client.sent_all()
@@ -120,7 +120,7 @@ class _Endpoints:
         asked = asked_for(request)
         model = self._lifecycle.find(*asked)
         _top_k(request, model)
-        _probe(model, deadline_s)
+        probe(model, deadline_s)
         with WhileConnected(request.receive, deadline_s) as client:
             files = await read_images(request, self._max_body_bytes, self._max_images)
             client.sent_all()
@@ -142,7 +142,7 @@ def asked_for(request: Request) -> tuple[str | None, str | None]:
     return query.get("model"), query.get("version")
 
 
-def _probe(model: Model, deadline_s: float) -> None:
+def probe(model: Model, deadline_s: float) -> None:
     """Refuse now what would be refused anyway once its body has been read, which would be work for nothing."""
     with model.backend.reserve(1, deadline_s=deadline_s):
         pass
@@ -166,14 +166,17 @@ def _result(model: Model, file: File, result: NDArray[np.float32] | ServiceError
     return f'{{"filename": {filename}, "predictions": {model.predictions.to_json(result, top_k)}}}'
 
 
-def _respond(document: str, timing: Timing, request: Request) -> JsonAnswer:
+def timed(timing: Timing, request: Request) -> str:
+    """Note where a request's time went, and return what the header Server-Timing says of it (W3C): milliseconds."""
     request.scope["visit"].predicted(timing)
-    # Server-Timing (W3C): durations in milliseconds.
-    spent = (
+    return (
         f"decode;dur={timing.decode_s * 1e3:.2f}, queue;dur={timing.queue_s * 1e3:.2f}, "
         f"inference;dur={timing.inference_s * 1e3:.2f}"
     )
-    return JsonAnswer(document, spent)
+
+
+def _respond(document: str, timing: Timing, request: Request) -> JsonAnswer:
+    return JsonAnswer(document, timed(timing, request))
 
 
 def _one_image() -> dict[str, Any]:

@@ -62,9 +62,13 @@ class FrontDoor:
 
     def __init__(self, app: ASGIApp, routes: Iterable[APIRoute]) -> None:
         self._app = app
-        self._endpoints: dict[tuple[str, str], Endpoint] = {
-            (method, route.path): route.endpoint for route in routes for method in route.methods or ()
-        }
+        self._endpoints: dict[tuple[str, str], Endpoint] = {}
+        self._patterns: list[APIRoute] = []  # of routes with names in their paths
+        for route in routes:
+            if route.param_convertors:
+                self._patterns.append(route)
+            else:
+                self._endpoints |= {(method, route.path): route.endpoint for method in route.methods or ()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -72,7 +76,7 @@ class FrontDoor:
             await self._app(scope, receive, send)
             return
         request_id = name_request(scope)
-        endpoint = self._endpoints.get((scope["method"], scope["path"]))
+        endpoint = self._endpoints.get((scope["method"], scope["path"])) or self._matching(scope)
         if endpoint is None:
             await self._app(scope, receive, send)
             return
@@ -89,3 +93,11 @@ class FrontDoor:
         response.raw_headers.append((HEADER, request_id))
         scope["visit"].answered()
         await response(scope, receive, send)
+
+    def _matching(self, scope: Scope) -> Endpoint | None:
+        for route in self._patterns:
+            match = route.path_regex.match(scope["path"])
+            if match is not None and scope["method"] in (route.methods or ()):
+                scope["path_params"] = match.groupdict()
+                return route.endpoint
+        return None

@@ -8,7 +8,6 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from service.api.schemas import GoldenStatus, ModelDetails, problem_responses
-from service.errors import Unavailable
 
 if TYPE_CHECKING:
     from service.lifecycle import Lifecycle
@@ -20,12 +19,8 @@ def router(lifecycle: Lifecycle) -> APIRouter:
     router = APIRouter(tags=["models"])
 
     async def model(name: str, version: str | None = None) -> Response:
-        if not lifecycle.registry.models:
-            raise Unavailable(f"the service is {lifecycle.phase}", retry_after_s=1.0)
-        found = lifecycle.registry.find(name, version)
-        return Response(
-            _described(found).model_dump_json(exclude={"contract": {"certificate"}}), media_type="application/json"
-        )
+        details = _described(lifecycle.known(name, version))
+        return Response(details.model_dump_json(exclude={"contract": {"certificate"}}), media_type="application/json")
 
     router.add_api_route(
         "/models/{name}",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_PROTOCOL_V2 = "/v2/"  # below it failures are as the Open Inference Protocol has them
 _SEE_LOG = "; the log has the cause under this id"
 
 
@@ -82,5 +83,7 @@ def _response(
 ) -> Response:
     visit = request.scope["visit"]
     visit.status, visit.outcome = status, reason
+    if f"{request.scope['path']}/".startswith(_PROTOCOL_V2):
+        return Response(json.dumps({"error": detail}, ensure_ascii=False), status, headers, "application/json")
     document = problem(status, title, detail, request.scope.get("request_id"))
     return Response(json.dumps(document, ensure_ascii=False), status, headers, MEDIA_TYPE)

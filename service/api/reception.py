@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from service.api.access_log import LONGEST_PATH, AccessLog
 from service.api.request_id import name_request
-from service.families import ANSWERED, ENDPOINTS
+from service.families import ANSWERED, ENDPOINTS, INFER
 from service.logs import REQUEST
 from service.trace_context import TRACE, trace_id_of
 
@@ -90,7 +90,8 @@ class Reception:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        counts = self._counts.get((scope["method"], scope["path"]))
+        endpoint = _endpoint(scope["path"])
+        counts = self._counts.get((scope["method"], endpoint))
         visit = scope["visit"] = Visit(counts)
         name_request(scope)
         if self._access_log is not None and (trace_id := trace_id_of(scope["headers"])) is not None:
@@ -110,7 +111,7 @@ class Reception:
 
 def _begin_span(tracer: Tracer, scope: Scope, *, known: bool) -> Span:
     # Names are few: what a client may choose at will is an attribute.
-    name = f"{scope['method']} {scope['path']}" if known else str(scope["method"])
+    name = f"{scope['method']} {_endpoint(scope['path'])}" if known else str(scope["method"])
     about = {
         "http.request.method": scope["method"],
         "url.path": scope["path"][:LONGEST_PATH],
@@ -127,3 +128,8 @@ def _end_span(tracer: Tracer, span: Span, visit: Visit) -> None:
         tracer.stages(span, visit.predicted_ns, visit.timing)
     about: dict[str, str | int] = {"http.response.status_code": visit.status, "resnet.outcome": visit.outcome}
     tracer.end(span, about, failed=visit.status >= 500)
+
+
+def _endpoint(path: str) -> str:
+    """Return what requests for `path` are counted as: all that infer as one, whatever names a client makes up."""
+    return INFER if path.startswith("/v2/models/") and path.endswith("/infer") else path

@@ -11,6 +11,7 @@ from service.errors import (
     BadRequest,
     DeadlineExceeded,
     EngineFailed,
+    Forbidden,
     NotFound,
     QueueFull,
     ServiceError,
@@ -139,6 +140,7 @@ class ModelDetails(BaseModel):
 _PROBLEMS: dict[int, tuple[type[ServiceError], str, str]] = {
     400: (BadRequest, "Empty body, malformed multipart or JSON.", "the body is empty: send an image"),
     401: (Unauthorized, "No API key, or one that is not valid.", "the API key is not valid"),
+    403: (Forbidden, "Off, unless the service was started otherwise.", "loading and unloading models is off"),
     404: (NotFound, "No such model, or not in that version.", "resnet34 is not served here, only resnet50:1"),
     413: (
         TooLarge,

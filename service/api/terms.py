@@ -20,7 +20,7 @@ PARAMETERS: list[dict[str, Any]] = [
         "in": "header",
         "description": "Milliseconds after which the answer is of no use any more: then it is 504, at once where it "
         "cannot be there in time. Only ever shortens the service's own limit.",
-        "schema": {"type": "integer", "minimum": 1},
+        "schema": {"type": "integer", "minimum": 1, "maximum": 10**_MAX_DIGITS - 1},
     },
     {
         "name": "X-Request-Priority",
@@ -63,7 +63,7 @@ def terms_of(scope: Scope, timeout_s: float) -> Terms:
     return Terms(time.monotonic() + timeout_s, priority)
 
 
-def _number(value: bytes, header: str, expected: str, least: int, most: int = 10**_MAX_DIGITS) -> int:
+def _number(value: bytes, header: str, expected: str, least: int, most: int = 10**_MAX_DIGITS - 1) -> int:
     if not (value.isdigit() and len(value) <= _MAX_DIGITS and least <= int(value) <= most):
         raise Unprocessable(f"{header} must be a whole number {expected}")
     return int(value)

@@ -26,7 +26,9 @@ LOCKS = {
     "build": ["build"],
     "export": ["cpu", "export", "build", "torch"],
     "dev": ["cpu", "otel", "export", "plot", "test", "fuzz", "dev", "build", "torch"],
+    "clients": ["clients"],
 }
+APART = {"build", "clients"}  # locks of environments that the project itself is not in
 PYTHONS = ("3.11", "3.12", "3.13")
 UNLOCKED = {"torch"}
 
@@ -55,7 +57,7 @@ def pinned(name: str, python: str) -> dict[str, str]:
 
 def declared(name: str) -> Iterator[Requirement]:
     """Yield what pyproject.toml asks of the environment that a lock file is for."""
-    if name != "build":  # what builds the project needs none of what it needs
+    if name not in APART:
         yield from map(Requirement, PYPROJECT["project"]["dependencies"])
     for part in LOCKS[name]:
         yield from map(Requirement, PARTS[part])
