@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -42,7 +43,8 @@ def another_value(name: str) -> str:
     if isinstance(field.default, tuple):
         return ",".join(str(value + 1) for value in field.default)
     if isinstance(field.default, int | float):
-        return str(field.default + 1)
+        most = next((limit.le for limit in field.metadata if hasattr(limit, "le")), math.inf)
+        return str(field.default + 1 if field.default + 1 <= most else field.default / 2)
     return "elsewhere"
 
 
