@@ -95,7 +95,7 @@ def test_serving_a_request_loads_neither_torch_nor_its_siblings(artifacts: Path,
 
 @pytest.mark.parametrize(
     ("package", "extras"),
-    [("service", ["cpu"]), ("models", ["export", "plot"]), ("export", ["cpu", "export"])],
+    [("service", ["cpu", "otel"]), ("models", ["export", "plot"]), ("export", ["cpu", "export"])],
 )
 def test_a_package_imports_nothing_that_is_not_declared(package: str, extras: list[str]) -> None:
     """What is here only because something else requires it may go with the other's next version."""
