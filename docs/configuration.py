@@ -20,7 +20,7 @@ def row(name: str, field: FieldInfo) -> str:
         flag += " " + "\\|".join(get_args(field.annotation))  # a bare | would end the cell
     elif field.annotation is bool:
         flag += f"`, `--no-{name.replace('_', '-')}"
-    default = f"`{shown(field.default)}`" if field.default is not None else ""
+    default = f"`{shown(field.default)}`" if field.default not in (None, ()) else ""
     return f"| `{flag}` | `RESNET_{name.upper()}` | {default} | {field.description} |\n"
 
 

@@ -16,6 +16,7 @@ import time
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from service.appointments import Appointments
 from service.backend import Answer
 from service.delivery import Part, deliver, fail, failure_of, unanswered
 from service.errors import DeadlineExceeded, EngineLost, QueueFull, ServiceError, Unavailable
@@ -80,6 +81,7 @@ class Batcher:
         if threads is not None:
             threads.on_idle.append(self._schedule)
         self._line = Line()
+        self._appointments = Appointments(clock)
         self._reserved = 0
         self._busy_lanes = 0
         self._runs: set[asyncio.Task[None]] = set()
@@ -114,7 +116,9 @@ class Batcher:
         if self.depth + images > self._capacity:
             raise QueueFull(
                 f"{self.depth} of {self._capacity} places in the queue are taken",
-                retry_after_s=max(1.0, self.expected_wait_s() / 2),
+                retry_after_s=self._appointments.wait_s(
+                    self.expected_wait_s() / 2, self.expected_wait_s(images) - self.expected_wait_s()
+                ),
             )
         if deadline_s != math.inf and self._clock() + self.expected_wait_s(images) > deadline_s:
             if not self.depth and not self._busy_lanes:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import zmq
 
+from service.appointments import Appointments
 from service.backend import Occupancy
 from service.cluster.link import Link
 from service.cluster.slots import Slots
@@ -53,6 +54,7 @@ class Client:
         self._capacity = queue_capacity
         self._links: dict[int, Link] = {}
         self._addresses: dict[int, str] = {}  # of the engines that serve, also where there is no link yet
+        self._appointments = Appointments()
         self._places = 0
         self._closed = False
         self._fault: str | None = None  # of the engine that should serve
@@ -109,13 +111,20 @@ class Client:
         if waiting + images > self._capacity or images > self.slots.free:
             raise QueueFull(
                 f"{waiting} of {self._capacity} places in the queue are taken",
-                retry_after_s=max(1.0, self._board.expected_wait_s(engine) / 2),
+                retry_after_s=self._appointment_s(images, engine),
             )
         # An engine with nothing to do judges for itself: what it published is of a busier time.
         if deadline_s == math.inf or not self._board.outstanding(engine):
             return
         if time.monotonic() + self._board.expected_wait_s(engine, images) > deadline_s:
             raise DeadlineExceeded("the deadline cannot be met: the queue is longer than that")
+
+    def _appointment_s(self, images: int, engine: int) -> float:
+        wait_s = self._board.expected_wait_s(engine)
+        work_s = self._board.expected_wait_s(engine, images) - wait_s
+        # Other frontends give appointments with the same engines.
+        layout = self._arena.layout
+        return self._appointments.wait_s(wait_s / 2, work_s * layout.frontends / layout.engines)
 
     async def close(self, *, drain: bool = True) -> None:
         """Admit nobody any more; with `drain`, let those in line be answered first, else tell them so."""
