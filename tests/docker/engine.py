@@ -82,7 +82,9 @@ class Engine:
         except subprocess.TimeoutExpired:
             self._daemon.kill()
             self._daemon.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        # It leaves the namespace of host networking mounted, without which the folder cannot be removed.
+        subprocess.run(["umount", f"{self._folder}/exec/netns/default"], stderr=subprocess.DEVNULL, check=False)
+        shutil.rmtree(self._folder)
         self._lock.close()
 
     def call(self, *arguments: str, timeout_s: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
