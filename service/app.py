@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from service import local
-from service.api import access, classify, exposition, health, models, problems
+from service.api import access, classify, exposition, health, models, page, problems
 from service.api.direct import FrontDoor
 from service.api.oip import about, administration, infer
 from service.api.pages import PageHeaders
@@ -79,7 +79,7 @@ def create_app(
     app.state.lifecycle = lifecycle
     app.state.keys = Keys(settings.api_keys_file) if settings.api_keys_file is not None else None
     direct = [*classify.routes(settings, lifecycle), *infer.routes(settings, lifecycle)]
-    app.router.routes.extend(direct)
+    app.router.routes.extend([*direct, *page.routes()])
     app.include_router(models.router(lifecycle))
     app.include_router(about.router(settings, lifecycle))
     app.include_router(administration.router(settings, lifecycle))

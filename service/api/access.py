@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 # What anybody may ask: orchestrators' probes, and pages that a browser opens, which has no key yet. They say nothing
 # of what is sent here by others. Whatever is not named here needs a key.
 OPEN_PATHS = frozenset(
-    {"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready", "/docs", "/redoc", "/openapi.json"}
+    {"/", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready", "/docs", "/redoc", "/openapi.json"}
 )
-OPEN_FOLDERS = ("/static-offline-docs/",)
+OPEN_FOLDERS = ("/static-offline-docs/", "/web/")
 
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},

@@ -100,8 +100,8 @@ def eventually(happened: Callable[[], bool], within_s: float = 10.0) -> bool:
 
 
 @contextmanager
-def served(engine: FakeEngine, **settings: object) -> Iterator[str]:
-    """Serve with our own `Server` on a thread of this process."""
+def served(engine: FakeEngine, *, wait: bool = True, **settings: object) -> Iterator[str]:
+    """Serve with our own `Server` on a thread of this process; by default from when it is ready."""
     options = Settings.model_validate({"decode_threads": 1, "log_level": "warning", **settings})
     server = Server(options, create_app(options, engine))
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -109,7 +109,9 @@ def served(engine: FakeEngine, **settings: object) -> Iterator[str]:
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
-            assert eventually(lambda: server.started and httpx.get(f"{url}/readyz").status_code == 200)
+            assert eventually(
+                lambda: server.started and httpx.get(f"{url}/readyz").status_code in ((200,) if wait else (200, 503))
+            )
             yield url
         finally:
             server.should_exit = True
