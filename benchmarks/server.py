@@ -54,7 +54,7 @@ def serving(artifacts: Path, model: str, *arguments: str) -> Iterator[Server]:
     Raises:
         ServerFailed: it ended, or took too long.
     """
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "service", "--artifacts", str(artifacts), "--model", model]
     command += ["--port", str(port), "--log-level", "warning", *arguments]
     with tempfile.TemporaryFile() as log:
@@ -71,14 +71,15 @@ def serving(artifacts: Path, model: str, *arguments: str) -> Iterator[Server]:
 
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: BinaryIO) -> None:
     give_up_s = time.monotonic() + _READY_WITHIN_S
-    while not _ready(port):
+    while not is_ready(port):
         if process.poll() is not None or time.monotonic() > give_up_s:
             output = os.pread(log.fileno(), 1 << 20, 0).decode(errors="replace")
             raise ServerFailed(f"resnet-serve is not ready (exit code {process.poll()}):\n{output}")
         time.sleep(_POLL_S)
 
 
-def _ready(port: int) -> bool:
+def is_ready(port: int) -> bool:
+    """Return whether a service on `port` of this machine is ready."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/readyz")
@@ -98,7 +99,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
