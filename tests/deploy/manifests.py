@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,8 +12,12 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+import httpx
 import yaml
+from fastapi import FastAPI
 
+from service.app import create_app
+from service.settings import Settings
 from tests.conftest import ROOT
 
 Resource = dict[str, Any]
@@ -101,3 +106,15 @@ def amount(quantity: str | int) -> float:
         if text.endswith(suffix):
             return float(text.removesuffix(suffix)) * factor
     return float(text)
+
+
+def answers(settings: Settings, path: str) -> dict[str, bool]:
+    """Return whether the service's port and the management's answer a path at all."""
+    app = create_app(settings)
+    apps = {"http": app, "management": app.state.management}
+    return {name: asyncio.run(status(each, path)) != 404 for name, each in apps.items()}
+
+
+async def status(app: FastAPI, path: str) -> int:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://a") as client:
+        return (await client.get(path)).status_code

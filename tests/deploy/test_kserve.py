@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from service.settings import Settings
-from tests.deploy.manifests import DEPLOY, Resource, one, resources, tool
+from tests.deploy.manifests import DEPLOY, Resource, answers, one, resources, tool
 
 GRACE_S = 30  # of a pod that says nothing else, which KServe's do not
 
@@ -48,7 +48,12 @@ def test_the_container_listens_and_ends_as_kserve_expects() -> None:
     assert chosen().shutdown_timeout_s >= chosen().drain_delay_s + chosen().request_timeout_ms / 1000
     probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("readiness", "liveness")}
     assert {get["port"] for get in probes.values()} == {chosen().port}
-    assert {name: get["path"] for name, get in probes.items()} == {"readiness": "/readyz", "liveness": "/livez"}
+    assert {name: get["path"] for name, get in probes.items()} == {
+        "readiness": "/v2/health/ready",
+        "liveness": "/v2/health/live",
+    }
+    for get in probes.values():
+        assert answers(chosen(), get["path"])["http"]
 
 
 def test_the_container_is_valid_and_restricted(tmp_path: Path) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 import tomllib
 from pathlib import Path
 
-import httpx
 import pytest
-from fastapi import FastAPI
 
-from service.app import create_app
 from service.cluster.arena import Layout
 from service.settings import Settings
 from tests.conftest import ROOT
@@ -20,6 +17,7 @@ from tests.deploy.manifests import (
     OVERLAYS,
     Resource,
     amount,
+    answers,
     compose,
     containers,
     of_kind,
@@ -39,18 +37,6 @@ every_overlay = pytest.mark.parametrize("overlay", [DEPLOY / "base", *OVERLAYS],
 def deployed(request: pytest.FixtureRequest, tmp_path: Path) -> list[Resource]:
     """The CPU's overlay, bare and with each component."""
     return resources(compose(tmp_path, DEPLOY / "overlays" / "cpu", request.param))
-
-
-def answers(settings: Settings, path: str) -> dict[str, bool]:
-    """Return whether the service's port and the management's answer a path at all."""
-    app = create_app(settings)
-    apps = {"http": app, "management": app.state.management}
-    return {name: asyncio.run(status(each, path)) != 404 for name, each in apps.items()}
-
-
-async def status(app: FastAPI, path: str) -> int:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://a") as client:
-        return (await client.get(path)).status_code
 
 
 def of(found: list[Resource]) -> Settings:
@@ -233,3 +219,14 @@ def test_images_are_named_alike_and_have_the_version_of_the_package(deployed: li
     for container in [*containers(pod(deployed)["spec"]), *everywhere]:
         name, _, tag = container["image"].partition(":")
         assert tag in known[name], container["image"]
+
+
+def test_the_images_are_those_that_the_dockerfiles_and_compose_build() -> None:
+    built = re.findall(r"docker build -t (\S+)", (ROOT / "Dockerfile").read_text())
+    assert {name.partition(":")[0] for name in built} == {"resnet-serve"}
+    assert "docker build -t resnet-export" in (ROOT / "docker" / "export.Dockerfile").read_text()
+    assert "image: ${IMAGE:-resnet-serve}" in (ROOT / "docker" / "compose.yaml").read_text()
+    for name in ("Dockerfile", "docker/export.Dockerfile"):
+        assert "USER 10001:10001" in (ROOT / name).read_text()
+    assert "RESNET_ARTIFACTS=/models" in (ROOT / "Dockerfile").read_text()
+    assert "TMPDIR=/dev/shm" in (ROOT / "Dockerfile").read_text()
