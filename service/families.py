@@ -109,6 +109,13 @@ DROPPED = Family(
     ("reason",),
     _each("cancelled", "expired"),
 )
+CACHE = Family(
+    "resnet_cache_images_total",
+    "counter",
+    "Images looked up in the answers that are kept (cache_entries): known, being computed for another, or neither.",
+    ("outcome",),
+    _each("hit", "shared", "miss"),
+)
 SAVED_SECONDS = Family(
     "resnet_saved_compute_seconds_total",
     "counter",
@@ -134,6 +141,7 @@ COUNTED = (
     BATCH_IMAGES,
     REFUSED,
     DROPPED,
+    CACHE,
     SAVED_SECONDS,
     RESTARTS,
     LANES,

@@ -137,6 +137,12 @@ class Metrics:
             self._add(families.DROPPED, (reason,), images)
             self._add(families.SAVED_SECONDS, (), images * self._image_s())
 
+    def cached(self, *, hits: int, shared: int, misses: int) -> None:
+        """Count images that were looked up in the answers that are kept."""
+        for outcome, images in (("hit", hits), ("shared", shared), ("miss", misses)):
+            if images:
+                self._add(families.CACHE, (outcome,), images)
+
     def restarted(self, process: str) -> None:
         """Count that a `frontend` or `engine` died and is replaced."""
         self._add(families.RESTARTS, (process,), 1.0)

@@ -7,6 +7,7 @@ import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from service.cache import CachedBackend
 from service.errors import ServiceError
 from service.image import Decoder, Limits
 from service.predictions import Predictions
@@ -70,7 +71,9 @@ class Model:
         self.contract = contract
         self.golden = golden
         self.provider = provider
-        self.backend = backend
+        self.backend = (
+            CachedBackend(backend, settings.cache_entries, workers, metrics) if settings.cache_entries else backend
+        )
         self.predictions = Predictions(contract, version)
         self._metrics = metrics
         self._number = metrics.model(contract.name, str(version))

@@ -103,6 +103,12 @@ class Settings(BaseSettings):
         description="Deadline of a request, from its arrival to its answer; then 504. A client can shorten it.",
     )
 
+    cache_entries: int = Field(
+        0,
+        ge=0,
+        description="Answers that each model keeps for pixels that come again, in each process for HTTP; 0 for none. "
+        "One takes 4 bytes a class.",
+    )
     engine_timeout_s: float = Field(
         20.0,
         ge=1,
