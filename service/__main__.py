@@ -17,6 +17,7 @@ from service.keys import Keys
 from service.memory import keep_freed_memory
 from service.repository import wanted
 from service.settings import Settings
+from service.variables import strangers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 after a clean stop, 1 when there is nothing to serve, 2 for a setting that is wrong.
     """
     try:
-        return _serve(CliApp.run(Settings, list(sys.argv[1:] if arguments is None else arguments)))
+        settings = CliApp.run(Settings, list(sys.argv[1:] if arguments is None else arguments))
+        for stranger in strangers(os.environ):
+            print(f"resnet-serve: {stranger}", file=sys.stderr)
+        return _serve(settings)
     except ValidationError as error:
         for wrong in error.errors():
             print(f"resnet-serve: {_described(wrong)}", file=sys.stderr)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
+import re
 import struct
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +36,18 @@ def quieten_pillow() -> None:
     """Keep Pillow's remarks on odd files out of the log: a hostile file can have tens of thousands of them."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    _quieten_libtiff()
+
+
+def _quieten_libtiff() -> None:
+    """Have libtiff keep its errors to itself: it writes them to stderr, and Pillow silences its warnings only.
+
+    What it tells its caller is not changed (TIFFError(3)). Where it cannot be found, it goes on writing.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        maps = Path("/proc/self/maps").read_text()  # the very library that Pillow has loaded, wherever it came from
+        if (found := re.search(r"\s(/\S*/libtiff\S*)$", maps, re.MULTILINE)) is not None:
+            ctypes.CDLL(found[1]).TIFFSetErrorHandler(None)
 
 
 def read_raster(body: bytes, image_format: Format, max_pixels: int) -> Picture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -192,3 +193,14 @@ def test_running_out_of_memory_is_too_large(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert set(result.stdout.split()) <= {"413", "422"}
     assert result.stdout.split().count("413") >= 4
+
+
+def test_a_broken_tiff_writes_nothing_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    out = BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(out, "TIFF", compression="tiff_lzw")
+    whole = bytearray(out.getvalue())
+    for at in range(8, len(whole) - 200, 3):  # all of the strips' data
+        whole[at] ^= 0x5A
+    with pytest.raises(ServiceError):
+        DECODER.decode(bytes(whole))
+    assert capfd.readouterr().err == ""

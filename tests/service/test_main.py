@@ -118,8 +118,24 @@ def test_a_model_without_a_contract_is_a_reason_not_to_start(tmp_path: Path) -> 
     assert "Traceback" not in ended.stderr
 
 
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_that_is_one(tmp_path: Path) -> None:
+    ended = start_in_vain(
+        "--artifacts",
+        str(tmp_path),
+        RESNET_MAX_BACH_SIZE="3",
+        RESNET_COLOUR="red",
+        RESNET_LOG_LEVEL="info",
+        RESNET_WEIGHTS_MIRROR="http://mirror",
+        RESNET_SERVICE_HOST="10.0.0.1",
+    )
+    assert [line for line in ended.stderr.splitlines() if "no setting" in line] == [
+        "resnet-serve: RESNET_COLOUR is no setting, and has no effect",
+        "resnet-serve: RESNET_MAX_BACH_SIZE is no setting, and has no effect: did you mean RESNET_MAX_BATCH_SIZE?",
+    ]
+
+
 def test_help_names_every_setting() -> None:
-    ended = start_in_vain("--help")
+    ended = start_in_vain("--help", COLUMNS="1000")  # no line is broken at a hyphen
     assert ended.returncode == 0
     told = " ".join(ended.stdout.split())  # as it was before it was broken into lines
     for name, field in Settings.model_fields.items():
