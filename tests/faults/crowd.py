@@ -54,15 +54,18 @@ def ask(url: str, level: int, patience_s: float = PATIENCE_S) -> Asked:
         connection.request("POST", "/classify", picture(level))
         response = connection.getresponse()
         outcome, label = response.status, label_of(response.status, response.read())
-    except TimeoutError:
-        outcome = HUNG
-    except ConnectionRefusedError:
-        outcome = REFUSED
-    except (OSError, http.client.HTTPException):
-        outcome = BROKEN
+    except (OSError, http.client.HTTPException) as error:
+        outcome = outcome_of(error)
     finally:
         connection.close()
     return Asked(level, started_s, time.monotonic(), outcome, label)
+
+
+def outcome_of(error: OSError | http.client.HTTPException) -> str:
+    """Return what became of a request that ended in an error of its connection."""
+    if isinstance(error, TimeoutError):
+        return HUNG
+    return REFUSED if isinstance(error, ConnectionRefusedError) else BROKEN
 
 
 def label_of(status: int, body: bytes) -> str:

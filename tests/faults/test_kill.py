@@ -22,10 +22,7 @@ def test_whoever_is_killed_is_replaced_and_nobody_else_notices(traps: Path, tmp_
         here = Cluster(service)
         for victim in ("engine-0", "frontend-0", "frontend-1"):
             witness.settle()
-            struck_s = time.monotonic()
-            pid = here.kill(victim)
-            until(lambda pid=pid, victim=victim: here.pid(victim) != pid, 10)  # type: ignore[misc]
-            witness.recovers(struck_s)
+            witness.survives(here, victim)
     outcomes = witness.outcomes(broken=2 * CALLERS)  # what a killed frontend was answering
     assert not outcomes[REFUSED]  # the port is the supervisor's: there is always somebody who takes connections
     assert outcomes[503]  # while there was no engine
@@ -58,11 +55,8 @@ def test_a_process_that_stands_still_as_a_whole_is_killed_and_replaced(traps: Pa
         here = Cluster(service)
         for victim in ("engine-0", "frontend-1"):
             witness.settle()
-            struck_s = time.monotonic()
-            pid = here.kill(victim, signal.SIGSTOP)
-            until(lambda pid=pid, victim=victim: here.pid(victim) != pid, 10)  # type: ignore[misc]
+            witness.survives(here, victim, signal.SIGSTOP)
             assert service.says(f"{victim} has stood still for 1 s and is killed")
-            witness.recovers(struck_s)
     witness.outcomes(broken=CALLERS)
 
 

@@ -27,7 +27,7 @@ from tests.conftest import ROOT
 from tests.faults.crowd import BROKEN, HUNG, REFUSED, Asked, Crowd, crowding
 from tests.faults.prober import Prober, Sample, probing
 from tests.project.serving import free_port
-from tests.service.cluster.processes import SHM
+from tests.service.cluster.processes import SHM, Cluster
 from tests.service.serving import Service, command, environment
 
 # What is promised. On a machine that has other things to do, all that starts takes longer; so it may take as long
@@ -136,6 +136,13 @@ class Witness:
         """Wait until requests are answered one after the other."""
         now_s = time.monotonic()
         self._until(lambda: self._crowd.answered_since(now_s), 30.0)
+
+    def survives(self, here: Cluster, victim: str, number: signal.Signals = signal.SIGKILL) -> float:
+        """Kill a process; wait until another has its place and all is well; return what `recovers` does."""
+        struck_s = time.monotonic()
+        pid = here.kill(victim, number)
+        self._until(lambda: here.pid(victim) != pid, 10.0)
+        return self.recovers(struck_s)
 
     def recovers(self, struck_s: float) -> float:
         """Wait until all is well again after a fault; return after how many seconds the first was answered again."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tests.faults.crowd import BROKEN, HUNG, PATIENCE_S, REFUSED, Asked, ask, label_of, picture
+from tests.faults.crowd import PATIENCE_S, Asked, ask, label_of, outcome_of, picture
 from tests.faults.traps import GREYS
 
 # What no service can classify, and what it must say of it.
@@ -87,10 +87,8 @@ class Mixture:
             with self._connected() as connection:
                 connection.sendall(_head(len(body := picture(9))) + body[: dice.choice((0, 30, len(body)))])
                 time.sleep(dice.random() * 0.02)
-        except ConnectionRefusedError:
-            outcome = REFUSED
-        except OSError:
-            outcome = BROKEN
+        except OSError as error:
+            outcome = outcome_of(error)
         return Sent("vanishing", Asked(-1, started_s, time.monotonic(), outcome), frozenset())
 
     def _exchange(self, body: bytes, level: int = -1, over_s: float = 0.0) -> Asked:
@@ -105,12 +103,8 @@ class Mixture:
                     time.sleep(over_s / 5)
                     connection.sendall(body[at : at + piece])
                 outcome, label = _answer(connection)
-        except TimeoutError:
-            outcome = HUNG
-        except ConnectionRefusedError:
-            outcome = REFUSED
-        except (OSError, http.client.HTTPException):
-            outcome = BROKEN
+        except (OSError, http.client.HTTPException) as error:
+            outcome = outcome_of(error)
         return Asked(level, started_s, time.monotonic(), outcome, label)
 
     def _connected(self) -> socket.socket:
