@@ -14,12 +14,14 @@ from service import logs
 from service.connections import raise_descriptor_limit
 from service.errors import StartError
 from service.keys import Keys
+from service.listener import hand_over
 from service.memory import keep_freed_memory
 from service.repository import wanted
 from service.settings import Settings
 from service.variables import strangers
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
     from pydantic_core import ErrorDetails
@@ -59,17 +61,19 @@ def _serve(settings: Settings) -> int:
 
         return serve(settings)
     from service.app import create_app
-    from service.server import LOST, Server
+    from service.server import Server
 
     logs.configure(settings)
-    code = Server(settings, create_app(settings)).run_until_stopped()
-    if code == LOST:
-        _start_again()
+    server = Server(settings, create_app(settings))
+    code = server.run_until_stopped()
+    if server.kept:
+        _start_again(server.kept)
     return code
 
 
-def _start_again() -> NoReturn:
+def _start_again(sockets: Sequence[socket.socket]) -> NoReturn:
     """Put a new process in the place of this one, under the same number: threads that hang end only with it."""
+    hand_over(sockets)
     logging.shutdown()
     sys.stdout.flush()
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - what was started before, without a shell

@@ -51,6 +51,7 @@ class Lifecycle:
         self._poll_s = poll_s
         self._complete = False  # everything that was wanted at the start is there
         self._serving = False  # and comes out right
+        self._left_behind = False  # a run was still going on when everything had ended
         self._started_s = time.monotonic()
         self._loading: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -109,6 +110,11 @@ class Lifecycle:
         """Whether an engine is lost for good, and this process with it."""
         return any(isinstance(model.backend.unavailable, EngineLost) for model in self.registry.models)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether an engine may be in the middle of a run that nobody waits for any more."""
+        return self._left_behind or self.lost
+
     def start(self) -> None:
         """Begin loading; `phase` turns ready once the models are warm."""
         self._loading = asyncio.get_running_loop().create_task(self._load())
@@ -135,6 +141,7 @@ class Lifecycle:
                 await self.loader.close()
         except TimeoutError:
             logger.warning("the engine is still at work, for nobody: not waited for")
+            self._left_behind = True
 
     async def _load(self) -> None:
         try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _LINGER_S = 2.0
+_UNSENT_S = 0.25
 
 
 class OneWriteProtocol(HttpToolsProtocol):
@@ -34,6 +35,13 @@ class OneWriteProtocol(HttpToolsProtocol):
         """Take what the client sends, unless it has had its answer and is to go."""
         if not self.transport.lingers:
             super().data_received(data)
+
+    def shutdown(self) -> None:
+        """Close, but give a client that has only just connected, or is about to ask again, time to send its request."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(_UNSENT_S, super().shutdown)
+        else:
+            super().shutdown()
 
     @property
     def answers_early(self) -> bool:

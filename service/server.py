@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOST = os.EX_TEMPFAIL  # the exit code when only a new process helps
 _LAST_WORDS_S = 1.0  # for telling callers so
 
 
@@ -42,6 +41,9 @@ class Server(uvicorn.Server):
     signal ──▶ draining: not ready, still answering ──▶ the listener closes, what is in flight finishes ──▶ end
                 └── drain_delay_s ──┘
     └────────────────────────────── shutdown_timeout_s ──────────────────────────────────────────────────┘
+
+    Attributes:
+        kept: The listeners, still open, where the process has lost its engine and another is to take its place.
     """
 
     def __init__(self, settings: Settings, app: FastAPI) -> None:
@@ -52,7 +54,8 @@ class Server(uvicorn.Server):
         self._ended_s = float("inf")  # when the process has to have ended
         self._announcing: asyncio.Task[None] | None = None
         self._failed = False
-        self._lost = False
+        self._listeners: list[socket.socket] = []
+        self.kept: list[socket.socket] = []
         quieten_protocol()
         super().__init__(
             uvicorn.Config(
@@ -73,7 +76,7 @@ class Server(uvicorn.Server):
         )
 
     def run_until_stopped(self) -> int:
-        """Serve; return the exit code: 0 after a clean stop, 1 when there was nothing to serve, `LOST` with the engine.
+        """Serve; return the exit code: 0 after a clean stop, 1 when there was nothing to serve.
 
         Raises:
             StartError: the port is taken, or the address is not one of this machine's.
@@ -81,10 +84,13 @@ class Server(uvicorn.Server):
         # Before uvicorn handles signals, and after, they mean the same.
         for number in HANDLED_SIGNALS:
             signal.signal(number, self.handle_exit)
-        self.run(listeners(self._settings))
-        if self._lost:
-            return LOST
-        return 1 if self._failed or not self.started else 0
+        self._listeners = listeners(self._settings)
+        self.run(self._listeners)
+        code = 1 if self._failed or not self.started or self.kept else 0
+        # A thread that is still in a run crashes when the runtime is torn down below it.
+        if self._lifecycle.at_work and not self.kept:
+            _leave(code, "stopped in the middle of a run")
+        return code
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and begin to watch the model being loaded.
@@ -100,6 +106,9 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first SIGTERM or SIGINT, leave at once at the second."""
+        if self.kept:  # it ends already, and now nobody shall take its place
+            self.kept.clear()
+            return
         if self._drained_s is not None or self.should_exit:
             _leave(1, "told to stop a second time")
         if self._lifecycle.phase is Phase.STARTING:  # nothing is in flight, and loading a model cannot be interrupted
@@ -117,8 +126,9 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Note that the drain is over, or that the engine is lost; called ten times a second."""
         if self._lifecycle.lost and not self.should_exit:
-            logger.error("a new process takes this one's place: its engine is lost")
-            self._lost = True
+            if self._drained_s is None:
+                logger.error("a new process takes this one's place: its engine is lost")
+                self.kept = [listener.dup() for listener in self._listeners]
             self.end_within(_LAST_WORDS_S)
         if self._drained_s is not None and time.monotonic() >= self._drained_s:
             self.should_exit = True

@@ -11,11 +11,11 @@ from tests.service.serving import SHAPES
 
 
 @pytest.fixture(scope="session")
-def traps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with the artefact `traps`."""
-    repository = tmp_path_factory.mktemp("traps")
-    write_traps(repository)
-    return repository
+    folder = tmp_path_factory.mktemp("traps")
+    write_traps(folder)
+    return folder
 
 
 @pytest.fixture(scope="module", params=SHAPES.values(), ids=SHAPES)

@@ -31,7 +31,7 @@ def ahead_s(service: FaultyService) -> float:
     return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
 
 
-def test_steps_of_the_clock_change_nothing(traps: Path, tmp_path: Path) -> None:
+def test_steps_of_the_clock_change_nothing(repository: Path, tmp_path: Path) -> None:
     """With deadlines that pass from process to process."""
     step = tmp_path / "step"
     step.write_text("+0\n")
@@ -45,7 +45,7 @@ def test_steps_of_the_clock_change_nothing(traps: Path, tmp_path: Path) -> None:
     with small_file_system(SHM, mebibytes=32) as namespace:
         shm = namespace.outside(SHM)
         with (
-            faulty(traps, *ARGUMENTS, prefix=namespace.prefix, env=env, shm=shm) as service,
+            faulty(repository, *ARGUMENTS, prefix=namespace.prefix, env=env, shm=shm) as service,
             witnessing(service, tmp_path, at_once=2) as witness,  # libfaketime makes every look at a clock dear
         ):
             for seconds in STEPS_S:

@@ -53,9 +53,9 @@ def _is_open(connection: socket.socket) -> bool:
 
 
 def test_without_descriptors_who_is_in_is_answered_who_comes_is_told_at_once_and_later_all_is_well(
-    traps: Path, shape: tuple[str, ...]
+    repository: Path, shape: tuple[str, ...]
 ) -> None:
-    with faulty(traps, *shape) as service:
+    with faulty(repository, *shape) as service:
         here = Cluster(service)
         leave_spare([here.pid("frontend-0"), here.pid("frontend-1")] if shape else [service.pid])
         with httpx.Client(base_url=service.url, timeout=10) as inside, ExitStack() as stack:
@@ -80,9 +80,9 @@ def test_without_descriptors_who_is_in_is_answered_who_comes_is_told_at_once_and
         assert time.monotonic() - freed_s < 5
 
 
-def test_a_supervisor_without_descriptors_replaces_who_died_once_it_has_some(traps: Path, tmp_path: Path) -> None:
+def test_a_supervisor_without_descriptors_replaces_who_died_once_it_has_some(repository: Path, tmp_path: Path) -> None:
     with (
-        faulty(traps, "--frontends", "1") as service,
+        faulty(repository, "--frontends", "1") as service,
         witnessing(service, tmp_path) as witness,
     ):
         here = Cluster(service)

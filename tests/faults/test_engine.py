@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.faults import traps
-from tests.faults.crowd import Asked, at_the_same_time
+from tests.faults.crowd import REFUSED, Asked, at_the_same_time
 from tests.faults.witness import FaultyService, faulty, witnessing
 
 LIMIT_S = 2  # of the watchdog
 
 
 @pytest.fixture(scope="module")
-def service(traps: Path, shape: tuple[str, ...]) -> Iterator[FaultyService]:
+def service(repository: Path, shape: tuple[str, ...]) -> Iterator[FaultyService]:
     """The service with an engine that can be made to fail."""
-    with faulty(traps, *shape, "--engine-timeout-s", str(LIMIT_S)) as service:
+    with faulty(repository, *shape, "--engine-timeout-s", str(LIMIT_S)) as service:
         yield service
 
 
@@ -80,11 +81,23 @@ def test_an_engine_that_hangs_is_replaced_and_who_waits_for_it_is_told(service: 
     with witnessing(service, tmp_path) as witness:
         witness.settle()
         (hanging,) = at_the_same_time(service.url, [traps.HANGS])
-        struck_s = hanging.started_s + LIMIT_S
-        witness.recovers(struck_s)
+        witness.recovers(hanging.ended_s)
         assert hanging.outcome == 503
         assert hanging.ended_s - hanging.started_s < LIMIT_S + 3
         time.sleep(0.2)  # for the outsider to see it
-    outcomes = witness.outcomes()
+    outcomes = witness.outcomes(broken=4)  # of who connected just before and had not sent anything for a while
     assert outcomes[200] > 20
+    assert not outcomes[REFUSED]  # whoever connects meanwhile waits, or is told
     assert service.says("the engine has not answered for 2 s")
+
+
+def test_a_process_that_is_told_to_stop_does_not_start_again_because_its_engine_hangs(repository: Path) -> None:
+    with faulty(repository, "--engine-timeout-s", "1", "--drain-delay-s", "2") as service:
+        with ThreadPoolExecutor(1) as pool:
+            hanging = pool.submit(at_the_same_time, service.url, [traps.HANGS])
+            time.sleep(0.3)
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.wait(10) == 0
+            assert [one.outcome for one in hanging.result()] == [503]
+        assert service.says("the engine has not answered for 1 s")
+        assert not service.says("takes this one's place")

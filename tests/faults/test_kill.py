@@ -14,9 +14,9 @@ from tests.service.cluster.processes import Cluster, until
 CALLERS = 4
 
 
-def test_whoever_is_killed_is_replaced_and_nobody_else_notices(traps: Path, tmp_path: Path) -> None:
+def test_whoever_is_killed_is_replaced_and_nobody_else_notices(repository: Path, tmp_path: Path) -> None:
     with (
-        faulty(traps, "--frontends", "2") as service,
+        faulty(repository, "--frontends", "2") as service,
         witnessing(service, tmp_path, CALLERS) as witness,
     ):
         here = Cluster(service)
@@ -29,10 +29,10 @@ def test_whoever_is_killed_is_replaced_and_nobody_else_notices(traps: Path, tmp_
 
 
 def test_an_engine_that_is_killed_again_and_again_while_it_starts_comes_up_in_the_end(
-    traps: Path, tmp_path: Path
+    repository: Path, tmp_path: Path
 ) -> None:
     with (
-        faulty(traps, "--frontends", "1") as service,
+        faulty(repository, "--frontends", "1") as service,
         witnessing(service, tmp_path, CALLERS) as witness,
     ):
         here = Cluster(service)
@@ -46,10 +46,10 @@ def test_an_engine_that_is_killed_again_and_again_while_it_starts_comes_up_in_th
     assert set(witness.outcomes()) == {200, 503}
 
 
-def test_a_process_that_stands_still_as_a_whole_is_killed_and_replaced(traps: Path, tmp_path: Path) -> None:
+def test_a_process_that_stands_still_as_a_whole_is_killed_and_replaced(repository: Path, tmp_path: Path) -> None:
     """Stopped, it cannot find out by itself that it does not answer; nor can one whose thread never lets go."""
     with (
-        faulty(traps, "--frontends", "2", "--engine-timeout-s", "1") as service,
+        faulty(repository, "--frontends", "2", "--engine-timeout-s", "1") as service,
         witnessing(service, tmp_path, CALLERS) as witness,
     ):
         here = Cluster(service)
@@ -60,10 +60,10 @@ def test_a_process_that_stands_still_as_a_whole_is_killed_and_replaced(traps: Pa
     witness.outcomes(broken=CALLERS)
 
 
-def test_after_the_only_process_was_killed_another_starts_at_once_on_the_same_port(traps: Path) -> None:
-    with faulty(traps, code=-signal.SIGKILL) as service:
+def test_after_the_only_process_was_killed_another_starts_at_once_on_the_same_port(repository: Path) -> None:
+    with faulty(repository, code=-signal.SIGKILL) as service:
         port = service.url.rpartition(":")[2]
         os.kill(service.pid, signal.SIGKILL)
         service.process.wait(10)
-    with faulty(traps, "--port", port) as again:
+    with faulty(repository, "--port", port) as again:
         assert again.url == service.url

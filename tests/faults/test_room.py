@@ -25,9 +25,9 @@ except NotWritten as error:
 """
 
 
-def test_shared_memory_that_is_too_small_is_refused_at_start_with_what_to_do(traps: Path) -> None:
+def test_shared_memory_that_is_too_small_is_refused_at_start_with_what_to_do(repository: Path) -> None:
     with small_file_system(SHM, mebibytes=1) as namespace:
-        arguments = command("--artifacts", str(traps), "--port", "0", "--frontends", "2")
+        arguments = command("--artifacts", str(repository), "--port", "0", "--frontends", "2")
         result = subprocess.run(
             [*namespace.prefix, *arguments],
             env=environment(),
@@ -43,11 +43,11 @@ def test_shared_memory_that_is_too_small_is_refused_at_start_with_what_to_do(tra
     assert "Traceback" not in result.stderr
 
 
-def test_shared_memory_that_becomes_full_hurts_nobody_also_not_who_starts_then(traps: Path, tmp_path: Path) -> None:
+def test_shared_memory_that_becomes_full_hurts_nobody_nor_who_starts_then(repository: Path, tmp_path: Path) -> None:
     with small_file_system(SHM, mebibytes=32) as namespace:
         shm = namespace.outside(SHM)
         with (
-            faulty(traps, "--frontends", "2", prefix=namespace.prefix, shm=shm) as service,
+            faulty(repository, "--frontends", "2", prefix=namespace.prefix, shm=shm) as service,
             witnessing(service, tmp_path) as witness,
         ):
             here = Cluster(service)

@@ -14,6 +14,7 @@ import uvicorn
 
 from service import protocol
 from service.protocol import OneWriteProtocol
+from tests.service.apps import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 @contextmanager
-def served() -> Iterator[int]:
+def running() -> Iterator[uvicorn.Server]:
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, http=OneWriteProtocol, ws="none", lifespan="off", log_level="critical")
     )
@@ -47,10 +48,21 @@ def served() -> Iterator[int]:
     try:
         while not server.started:
             pass
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield server
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+@contextmanager
+def served() -> Iterator[int]:
+    with running() as server:
+        yield port_of(server)
+
+
+def port_of(server: uvicorn.Server) -> int:
+    port: int = server.servers[0].sockets[0].getsockname()[1]
+    return port
 
 
 def exchange(port: int, request: bytes) -> bytes:
@@ -136,3 +148,15 @@ def test_whoever_does_not_stop_sending_is_not_heard_for_ever(monkeypatch: pytest
                 connection.sendall(bytes(1000))
                 time.sleep(0.01)
             pytest.fail("it is heard for ever")
+
+
+def test_who_has_just_connected_when_the_server_stops_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_UNSENT_S", 2.0)
+    request = b"POST /plain HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+    with running() as server, socket.create_connection(("127.0.0.1", port_of(server)), timeout=5) as connection:
+        assert eventually(lambda: len(server.server_state.connections) == 1)
+        server.should_exit = True
+        assert eventually(lambda: not server.servers[0].is_serving())
+        time.sleep(0.05)
+        connection.sendall(request)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
