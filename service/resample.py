@@ -24,6 +24,7 @@ Pixels = NDArray[np.uint8]
 
 _BAND_PIXELS = 1 << 20  # read at a time: bounds the copies that reading may make to 3 MiB each
 _CHANNELS = 3
+_MOST_OUTPUTS = 2**31 - 1  # that an axis can number
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,7 @@ class _Axis(ctypes.Structure):
         return max(0, int(start)), min(self.length, int(stop))
 
 
-def _library() -> ctypes.CDLL:
-    path = Path(__file__).with_name("libresample.so.1")
+def _library(path: Path) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
@@ -108,7 +108,7 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-_LIBRARY = _library()
+_LIBRARY = _library(Path(__file__).with_name("libresample.so.1"))
 
 
 def resize_and_crop(picture: Picture, preprocessing: Preprocessing, out: Pixels) -> None:
@@ -144,8 +144,11 @@ def _axes(picture: Picture, preprocessing: Preprocessing) -> tuple[_Axis, _Axis]
         resized = preprocessing.resize if length == short else int(preprocessing.resize * length / short)
         samples = -(-length // denominator)
         # Of a reduced picture, the last sample stored may reach beyond its end; mirrored, that is the first one.
-        beyond = samples - length / denominator if mirrored else 0.0
-        return _Axis(beyond, length / (resized * denominator), samples, 0, round((resized - crop) / 2.0), crop)
+        origin = samples - length / denominator if mirrored else 0.0
+        scale, first = length / (resized * denominator), round((resized - crop) / 2.0)
+        if first + crop > _MOST_OUTPUTS:  # a line of 2^26 pixels becomes one of 2^34: begin with those that are kept
+            origin, first = origin + first * scale, 0
+        return _Axis(origin, scale, samples, 0, first, crop)
 
     return axis(width, orientation.mirror_x), axis(height, orientation.mirror_y)
 

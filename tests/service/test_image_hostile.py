@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import struct
 import subprocess
 import sys
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -19,11 +21,12 @@ from service.image import Decoder, Limits
 from tests.conftest import ROOT
 from tests.service.bombs import bombs
 from tests.service.costs import costs
-from tests.service.images import Sample, encode, preprocessing, samples, scene
+from tests.service.images import Sample, chunk, encode, preprocessing, samples, scene
 
 SAMPLES = list(samples())
 KINDS = [sample for sample in SAMPLES if "orientation" not in sample.name]
 DECODER = Decoder(preprocessing())
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def outcome(body: bytes) -> type[ServiceError] | None:
@@ -161,6 +164,27 @@ def test_a_bomb_costs_less_than_32_mebibytes_and_50_milliseconds(tmp_path: Path)
         assert cost.milliseconds < 50, cost
         assert cost.mebibytes < 32, cost
         assert cost.outcome == "TooLarge" or cost.name not in MUST_BE_TOO_LARGE, cost
+
+
+@pytest.mark.parametrize("tall", [False, True])
+def test_a_very_long_line_keeps_its_middle(tall: bool) -> None:
+    """Black, then white. Resized by torchvision's rule it has so many pixels that 32 bits do not number the middle."""
+    length = 18 << 20
+    size, half = ((1, length), 2) if tall else ((length, 1), 16)
+    black, white = (bytes(2), b"\0\x80") if tall else (bytes(1), b"\xff")  # a row with its filter byte, or 8 pixels
+    compressor = zlib.compressobj(1)
+    rows = [
+        b"" if tall else b"\0",
+        *[black * 4096] * (length // half // 4096),
+        *[white * 4096] * (length // half // 4096),
+    ]
+    data = b"".join([*map(compressor.compress, rows), compressor.flush()])
+    header = struct.pack(">IIBBBBB", *size, 1, 0, 0, 0, 0)
+    pixels = DECODER.decode(PNG_SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    line = pixels[:, 0, 0] if tall else pixels[0, :, 0]
+    assert line[0] < 20
+    assert line[-1] > 235
+    assert (np.diff(line.astype(int)) >= 0).all()
 
 
 SHORT_OF_MEMORY = """
