@@ -115,10 +115,11 @@ def _quantized(certificate: Certificate) -> str:
     if quantization is None:
         return ""
     seen = quantization.images - quantization.held_out
+    in_float = f"; in float32: {', '.join(quantization.kept_in_float)}" if quantization.kept_in_float else ""
     return (
-        f"Calibrated on {seen} images (activations' ranges: {quantization.method}). On {quantization.held_out} others "
-        f"it has float32's first class on {quantization.top1_agreement:.1%}, and its probabilities diverge by "
-        f"{quantization.divergence:.4f} nats (Kullback-Leibler, mean)."
+        f"Calibrated on {seen} images (activations' ranges: {quantization.method}{in_float}). On "
+        f"{quantization.held_out} others it has float32's first class on {quantization.top1_agreement:.1%}, and its "
+        f"probabilities diverge by {quantization.divergence:.4f} nats (Kullback-Leibler, mean)."
     )
 
 

@@ -109,6 +109,7 @@ def _int8(
     )
     summary = Quantization(
         method=quantized.method,
+        kept_in_float=quantized.kept_in_float,
         images=len(images),
         held_out=quantized.held_out,
         divergence=quantized.divergences[quantized.method],

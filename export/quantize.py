@@ -3,6 +3,7 @@
     images ─┬─ half ─▶ rounding ─▶ weights on the lattice of their scales ─┐
             │       └▶ calibration ─▶ ranges, by several methods ──────────┴▶ quantiser ─▶ one candidate a method
             └─ other half ─▶ the candidate whose answers stay closest to float32's
+                         └─▶ parts of it that are left in float32, where that pays
 
 Weights are signed and have a scale a channel; activations are unsigned. Preprocessing, the last layer's sums and the
 softmax stay in float32: they cost next to nothing, and eight bits of logits would make ties of the leading classes.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,14 @@ from export.calibration import Ranges, measure_ranges
 from export.graph import FloatArray, probabilities
 from export.images import Pixels
 from export.rounding import Overrides, round_weights
+from export.sensitivity import Part, parts, worth_leaving
+from export.stem import fold_preprocessing
 
 # What there is in these networks between the first layer and the softmax.
 _OPERATORS = [
     "Add", "AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MaxPool", "Pad", "Relu", "Reshape", "Slice",
 ]  # fmt: skip
-_ROUNDING_IMAGES, _CALIBRATION_IMAGES = 32, 64  # as many as were of any further use
+_ROUNDING_IMAGES, _CALIBRATION_IMAGES, _SENSITIVITY_IMAGES = 32, 64, 32  # as many as were of any further use
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Quantized:
         model: The graph.
         method: By which activations' ranges were chosen, as `export.calibration` names them.
         divergences: By method, how far a candidate's answers were from float32's on the images held out.
+        kept_in_float: Parts of the network that are left in float32, as `export.sensitivity` names them.
         held_out: Number of those images.
         top1_agreement: Part of them on which the chosen graph has float32's top-1.
     """
@@ -51,6 +55,7 @@ class Quantized:
     model: onnx.ModelProto
     method: str
     divergences: dict[str, float]
+    kept_in_float: tuple[str, ...]
     held_out: int
     top1_agreement: float
 
@@ -73,17 +78,34 @@ def quantize_int8(
         prepared = _prepare(model)
         ranges = measure_ranges(prepared, _OPERATORS, seen[:_CALIBRATION_IMAGES], progress=progress)
         rounded, overrides = round_weights(prepared, seen[:_ROUNDING_IMAGES], seed=seed, progress=progress)
-        want = probabilities(prepared, held_out)
+        want = probabilities(model, held_out)
         candidates, answers = {}, {}
         for method in tqdm(ranges, desc="comparing", unit="method", disable=not progress, leave=False):
             candidates[method] = _quantize(rounded, ranges[method], overrides)
             answers[method] = probabilities(candidates[method], held_out)
-    divergences = {method: divergence(want, got) for method, got in answers.items()}
-    best = min(divergences, key=divergences.__getitem__)
-    for method, value in divergences.items():
-        report(f"{method}: KL divergence {value:.4f}{', kept' if method == best else ''}")
-    agreement = float(np.mean(answers[best].argmax(axis=1) == want.argmax(axis=1)))
-    return Quantized(candidates[best], best, divergences, len(held_out), agreement)
+        divergences = {method: divergence(want, got) for method, got in answers.items()}
+        best = min(divergences, key=divergences.__getitem__)
+        for method, value in divergences.items():
+            report(f"{method}: KL divergence {value:.4f}{', kept' if method == best else ''}")
+
+        def left(kept: list[Part]) -> onnx.ModelProto:
+            """Return the best candidate, with some parts in float32, their weights rounded all the same."""
+            if not kept:
+                return candidates[best]
+            return _quantize(rounded, ranges[best], overrides, [node for part in kept for node in part.nodes])
+
+        def distance(kept: list[Part]) -> float:
+            return divergence(want[:_SENSITIVITY_IMAGES], probabilities(left(kept), held_out[:_SENSITIVITY_IMAGES]))
+
+        kept = worth_leaving(parts(prepared), distance, progress=progress)
+        chosen = left(kept)
+        got = probabilities(chosen, held_out)
+    if kept:
+        divergences[best] = divergence(want, got)
+        told = ", ".join(part.name for part in kept)
+        report(f"left in float32: {told}; KL divergence {divergences[best]:.4f}")
+    agreement = float(np.mean(got.argmax(axis=1) == want.argmax(axis=1)))
+    return Quantized(chosen, best, divergences, tuple(part.name for part in kept), len(held_out), agreement)
 
 
 def divergence(want: FloatArray, got: FloatArray) -> float:
@@ -101,10 +123,14 @@ def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
         source, target = Path(folder) / "model.onnx", Path(folder) / "prepared.onnx"
         onnx.save(model, source)  # given the graph itself, it loses its weights on the way
         quant_pre_process(source, target, skip_symbolic_shape=True)  # only N is without a number: nothing to solve
-        return onnx.load(target)
+        prepared = onnx.load(target)
+    fold_preprocessing(prepared)
+    return prepared
 
 
-def _quantize(model: onnx.ModelProto, ranges: Ranges, overrides: Overrides) -> onnx.ModelProto:
+def _quantize(
+    model: onnx.ModelProto, ranges: Ranges, overrides: Overrides, in_float: Sequence[str] = ()
+) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         source, cache, target = (Path(folder) / name for name in ("model.onnx", "ranges.json", "int8.onnx"))
         onnx.save(model, source)
@@ -124,6 +150,7 @@ def _quantize(model: onnx.ModelProto, ranges: Ranges, overrides: Overrides) -> o
             per_channel=True,
             reduce_range=True,  # weights in seven bits: see export.rounding
             op_types_to_quantize=_OPERATORS,
+            nodes_to_exclude=list(in_float),
             extra_options={"TensorQuantOverrides": overrides, "OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
         return onnx.load(target)

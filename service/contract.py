@@ -95,6 +95,7 @@ class Quantization(_Frozen):
 
     Attributes:
         method: By which the activations' ranges were chosen, the best of those compared.
+        kept_in_float: Parts of the network that are left in float32, since eight bits harmed them more than that costs.
         images: Number of images given to calibrate with.
         held_out: Number of these that only compared: nothing was calibrated on them.
         divergence: Mean Kullback-Leibler divergence from float32's probabilities on those held out, in nats.
@@ -102,6 +103,7 @@ class Quantization(_Frozen):
     """
 
     method: str
+    kept_in_float: tuple[str, ...] = ()
     images: int
     held_out: int
     divergence: float

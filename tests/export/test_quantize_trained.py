@@ -20,6 +20,7 @@ from service.contract import INPUT_NAME, OUTPUT_NAME
 from service.repository import find
 from tests.export.conftest import contract_of, probabilities
 from tests.export.test_trained import CHECKPOINTS, photos
+from tests.kept import kept
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,20 @@ class Measured:
 
 
 @pytest.fixture(scope="module", params=CHECKPOINTS)
-def measured(
-    request: pytest.FixtureRequest, shared: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Measured:
-    folder = tmp_path_factory.mktemp("int8")
+def measured(request: pytest.FixtureRequest, shared: Path, trained: Path) -> Measured:
+    checkpoint = shared / "weights" / CHECKPOINTS[request.param]
     with (shared / "images" / "labels.csv").open() as file:
-        for row in list(csv.DictReader(file))[::2]:
-            shutil.copy(shared / "images" / row["file"], folder)
-    command = [request.param, "--weights", str(shared / "weights" / CHECKPOINTS[request.param]), "--quiet"]
-    assert main([*command, "--precision", "int8", "--calibration", str(folder), "--output", str(folder)]) == 0
+        calibrating = [shared / "images" / row["file"] for row in list(csv.DictReader(file))[::2]]
+
+    def make(folder: Path) -> None:
+        (folder / "images").mkdir()
+        for photo in calibrating:
+            shutil.copy(photo, folder / "images")
+        command = [request.param, "--weights", str(checkpoint), "--quiet", "--precision", "int8"]
+        assert main([*command, "--calibration", str(folder / "images"), "--output", str(folder)]) == 0
+        shutil.rmtree(folder / "images")
+
+    folder = kept(f"int8-{request.param}", [checkpoint, *calibrating], make)
     plain, int8 = (find(repository, request.param).path for repository in (trained, folder))
     images, classes = photos(shared, every=1)
     want, got = (
