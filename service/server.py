@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_OWN_END_S = 1.0  # of the time to stop in, what the interpreter may take to end
 _LAST_WORDS_S = 1.0  # for telling callers so
 
 
@@ -139,7 +140,8 @@ class Server(uvicorn.Server):
         left_s = max(0.0, min(self._ended_s - time.monotonic(), self._settings.shutdown_timeout_s))
         # Part of it is for the engine's last run, which cannot be interrupted.
         self._lifecycle.last_run_s = min(self._lifecycle.last_run_s, left_s / 4)
-        self.config.timeout_graceful_shutdown = cast("int", left_s - self._lifecycle.last_run_s)
+        spare_s = self._lifecycle.last_run_s + min(_OWN_END_S, left_s / 4)
+        self.config.timeout_graceful_shutdown = cast("int", left_s - spare_s)
         await super().shutdown(sockets)
 
     def _protocol(self) -> partial[PatientProtocol]:
