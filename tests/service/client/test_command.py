@@ -149,7 +149,7 @@ def test_nobody_to_ask_is_exit_code_3(photos: Path, service: Service, tmp_path: 
     [
         ([], "name an image"),
         (["nowhere.png"], "there is no nowhere.png"),
-        (["docs"], "no images in docs"),
+        (["requirements"], "no images in requirements"),
         (["--files-from", "nowhere.txt"], "nowhere.txt"),
         (["a.png", "--top-k", "0"], "--top-k"),
         (["a.png", "--top-k", "many"], "--top-k"),

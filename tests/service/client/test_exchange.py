@@ -60,8 +60,9 @@ def test_a_request_says_who_asks_for_what_and_how_long_there_is(ask: Ask) -> Non
     assert 4000 < int(call.headers["X-Request-Timeout-Ms"]) <= 5000
 
 
-@both
-@pytest.mark.parametrize(("status", "title"), [(429, "Queue full"), (503, "Service unavailable")])
+@pytest.mark.parametrize(
+    ("ask", "status", "title"), [(ask, 429, "Queue full"), (ask_from_a_loop, 503, "Service unavailable")]
+)
 def test_it_comes_back_when_it_was_told_to_and_says_how_long_there_still_is(ask: Ask, status: int, title: str) -> None:
     with scripted(problem(status, title, Retry_After="1"), CLASSIFIED) as (url, calls):
         ask(url, timeout_s=10)
@@ -70,8 +71,7 @@ def test_it_comes_back_when_it_was_told_to_and_says_how_long_there_still_is(ask:
     assert int(second.headers["X-Request-Timeout-Ms"]) <= 9000
 
 
-@both
-def test_a_date_to_come_back_at_is_understood(ask: Ask) -> None:
+def test_a_date_to_come_back_at_is_understood() -> None:
     date = email.utils.formatdate(time.time() + 2, usegmt=True)  # whole seconds: one at least
     with scripted(problem(503, "Service unavailable", Retry_After=date), CLASSIFIED) as (url, calls):
         ask(url)
