@@ -28,13 +28,16 @@ def serve(settings: Settings) -> int:
     """Serve from several processes until told to stop; return the exit code: 0 after a clean stop.
 
     Raises:
-        StartError: there is no such artefact, or the port is taken.
+        StartError: there is no such artefact, more is asked for than one model, or the port is taken.
     """
     multiprocessing.current_process().name = "supervisor"
     logs.configure(settings)
     several = wanted(settings.artifacts, settings.model)
-    if len(several) > 1 or settings.repository_poll_s:
-        raise StartError("with --frontends one model is served, and not watched: leave out --repository-poll-s")
+    if len(several) > 1 or settings.repository_poll_s or settings.model_admin:
+        raise StartError(
+            "with --frontends one model is served, and no other is loaded in its place: "
+            "name one, and leave out --repository-poll-s and --model-admin"
+        )
     artefact = next(iter(several.values()))
     sockets = listeners(settings)
     # Only its owner may enter, so nobody else can talk to the sockets in it.
