@@ -15,7 +15,7 @@ from service.errors import StartError
 from service.repository import FILE_NAME, find
 
 if TYPE_CHECKING:
-    from service.engine import OrtEngine
+    from service.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,17 @@ def read_artefact(path: Path) -> Artefact:
     return Artefact(path, model, contract)
 
 
-def load_engine(path: Path, provider: str) -> OrtEngine:
+def load_engine(path: Path, provider: str) -> Engine:
     """Return the engine that would serve an artefact.
 
     Raises:
         BadInput: it cannot be loaded, or comes out wrong on this machine.
     """
-    from service.engine import OrtEngine
+    from service.engine import open_engine
     from service.golden import examine
 
     try:
-        engine = OrtEngine(path, provider=provider)  # type: ignore[arg-type]  # argparse has seen to it
+        engine = open_engine(path, provider=provider)  # type: ignore[arg-type]  # argparse has seen to it
     except StartError as error:
         raise BadInput(f"{path}: {error}") from error
     if (fault := examine(engine).fault) is not None:

@@ -11,7 +11,7 @@ from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 from export.errors import BadInput
 from export.evaluate import BATCH_SIZE, Evaluated, answer
 from export.photos import Photo, decode
-from service.engine import OrtEngine
+from service.engine import Engine
 
 
 class Comparison(NamedTuple):
@@ -35,7 +35,7 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    engines: tuple[OrtEngine, OrtEngine],
+    engines: tuple[Engine, Engine],
     photos: Sequence[Photo],
     *,
     warn: Callable[[str], None],

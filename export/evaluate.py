@@ -26,7 +26,7 @@ from export.errors import BadInput, NotWritten
 from export.photos import Decoded, Photo, decode
 from export.scores import LEADING, Answered
 from models.hashing import sha256
-from service.engine import OrtEngine
+from service.engine import Engine
 
 BATCH_SIZE = 8
 
@@ -63,7 +63,7 @@ class Evaluated:
 
 
 def evaluate(
-    engine: OrtEngine, artefact: Path, photos: Sequence[Photo], journal: Path, *, progress: bool = False
+    engine: Engine, artefact: Path, photos: Sequence[Photo], journal: Path, *, progress: bool = False
 ) -> Evaluated:
     """Return what an engine answers to photos, going on from the journal of an earlier run.
 
@@ -95,7 +95,7 @@ def evaluate(
     return found
 
 
-def _ask(engine: OrtEngine, photos: Sequence[Photo], found: Evaluated, journal: IO[str], bar: Any) -> None:
+def _ask(engine: Engine, photos: Sequence[Photo], found: Evaluated, journal: IO[str], bar: Any) -> None:
     def write(line: dict[str, Any]) -> None:
         found.take(line)
         journal.write(json.dumps(line) + "\n")
@@ -111,7 +111,7 @@ def _ask(engine: OrtEngine, photos: Sequence[Photo], found: Evaluated, journal: 
             bar.update(min(BATCH_SIZE, bar.total - bar.n))
 
 
-def answer(engine: OrtEngine, batch: Decoded) -> Iterator[dict[str, Any]]:
+def answer(engine: Engine, batch: Decoded) -> Iterator[dict[str, Any]]:
     """Yield a line of the journal for each photo of a batch."""
     if not batch.photos:
         return

@@ -9,7 +9,7 @@ from service import seal
 from service.batcher import Batcher
 from service.contract import UNTRAINED
 from service.cost import CostModel
-from service.engine import OrtEngine
+from service.engine import Tuning, open_engine
 from service.golden import examine
 from service.lanes import EngineLanes
 from service.model import Model
@@ -42,15 +42,25 @@ def load(artefact: Artefact, settings: Settings, device_id: int | None = None) -
     logger.info("loading %s", artefact.path.resolve())
     if not seal.check(artefact.path):
         logger.warning("the artefact carries no checksum: whether it is what was exported is unknown")
-    engine = OrtEngine(
+    engine = open_engine(
         artefact.path,
         provider=settings.provider,
         intra_op_num_threads=settings.intra_op_num_threads,
         device_id=settings.devices[0] if device_id is None else device_id,
+        max_batch_size=settings.max_batch_size,
+        tuning=_tuning(settings),
     )
     # A model goes by the name of its folder, as everywhere in the field, also where that was renamed after the export.
     engine.contract = engine.contract.model_copy(update={"name": artefact.name})
     return engine
+
+
+def _tuning(settings: Settings) -> Tuning:
+    # While a graph is captured nothing else in the process may use the card (CUDA C++ Programming Guide, Prohibited
+    # and Unhandled Operations): here another model may.
+    graphs = {"auto": None, "on": True, "off": False}[settings.cuda_graphs] if settings.frontends else False
+    options = dict(option.split("=") for option in settings.cuda_options)
+    return Tuning(settings.cuda_memory_mib, graphs, options, settings.tensorrt_cache)
 
 
 def warmed(

@@ -74,15 +74,34 @@ class Settings(BaseSettings):
     )
 
     # What computes
-    provider: Literal["auto", "cuda", "cpu"] = Field(
+    provider: Literal["auto", "cuda", "tensorrt", "cpu"] = Field(
         "auto",
-        description="Execution provider. auto takes CUDA where it works, else the CPU; cuda refuses to start without.",
+        description="Execution provider. auto takes CUDA where it works, else the CPU; cuda and tensorrt refuse to "
+        "start without.",
     )
     intra_op_num_threads: int = Field(
         0, ge=0, description="Threads per run on the CPU; 0 for the fastest arrangement of the cores at hand."
     )
     devices: Annotated[tuple[NonNegativeInt, ...], NoDecode] = Field(
         (0,), description="CUDA devices, such as 0,1: with --frontends, one engine process for each."
+    )
+    cuda_graphs: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether runs on a card are replayed from CUDA graphs; auto for each batch size that is faster so, "
+        "as measured at the start. Only with --frontends, where nothing else uses the card from the same process.",
+    )
+    cuda_memory_mib: int = Field(
+        0, ge=0, description="Most MiB of a card's memory that runs may take for weights and activations; 0 for all."
+    )
+    cuda_options: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Options of ONNX Runtime's CUDA execution provider, such as use_tf32=1,fuse_conv_bias=1, before "
+        "the service's own choice.",
+    )
+    tensorrt_cache: Path | None = Field(
+        None,
+        description="Folder in which --provider tensorrt keeps the engines that it builds, which takes minutes; "
+        "without it they are built at each start.",
     )
     frontends: int = Field(
         0, ge=0, le=256, description="Processes for HTTP and decoding, beside the engine's; 0 for all in one process."
@@ -169,10 +188,18 @@ class Settings(BaseSettings):
         30.0, gt=0, description="How long after SIGTERM the service has ended: the drain, and what is in flight."
     )
 
-    @field_validator("devices", "cors_origins", "trusted_proxies", mode="before")
+    @field_validator("devices", "cuda_options", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("cuda_options")
+    @classmethod
+    def _are_options(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        for option in options:
+            if not re.fullmatch(r"\w+=[^=]+", option):
+                raise ValueError(f"{option!r} is no option with its value, such as use_tf32=1")
+        return options
 
     @field_validator("cors_origins")
     @classmethod

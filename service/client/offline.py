@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from service.client.answers import Classification, Outcome, Timing
 from service.client.images import encoded
 from service.client.progress import bar
-from service.engine import OrtEngine
+from service.engine import open_engine
 from service.errors import ServiceError, StartError, Unprocessable
 from service.golden import examine
 from service.image import Decoder
@@ -45,7 +45,7 @@ class OfflineClient:
 
     def __init__(self, artifact: str | Path, *, provider: Literal["auto", "cuda", "cpu"] = "auto") -> None:
         path = located(Path(artifact))
-        self._engine = OrtEngine(path, provider=provider)
+        self._engine = open_engine(path, provider=provider)
         if (fault := examine(self._engine).fault) is not None:
             raise StartError(f"{path}: {fault}")
         version = path.parent.name

@@ -189,7 +189,7 @@ def test_the_arena_fits_in_its_memory(overlay: Path) -> None:
     mounted = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
     (volume,) = (each for each in pod(found)["spec"]["volumes"] if each["name"] == mounted[SHM])
     assert volume["emptyDir"]["medium"] == "Memory"
-    lanes = 2  # of a GPU: service/engine.py
+    lanes = 2  # of a GPU: service/engine/cuda.py
     layout = Layout(224, 1000, chosen.frontends, 1, chosen.queue_capacity + lanes * chosen.max_batch_size)
     room = amount(volume["emptyDir"]["sizeLimit"])
     assert layout.bytes * 1.2 < room

@@ -20,7 +20,7 @@ from export.graph import initializers
 from export.half import to_fp16
 from export.inspection import inspect
 from models.complexity import of_architecture, totals
-from service.engine import OrtEngine
+from service.engine.cpu import CpuEngine
 from service.repository import find
 from tests.export.conftest import Graph
 
@@ -138,13 +138,13 @@ def evaluated(trained: Path, photos: Path, folder: Path, *more: str) -> dict[str
 def test_evaluate_measures_lists_bad_files_and_goes_on_after_an_interruption(
     trained: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    infer, asked = OrtEngine.infer, []
+    infer, asked = CpuEngine.infer, []
 
-    def counting(engine: OrtEngine, images: Any, *, wide: bool = False) -> Any:
+    def counting(engine: CpuEngine, images: Any, *, wide: bool = False) -> Any:
         asked.append(len(images))
         return infer(engine, images, wide=wide)
 
-    monkeypatch.setattr(OrtEngine, "infer", counting)
+    monkeypatch.setattr(CpuEngine, "infer", counting)
     found = evaluated(trained, photos, tmp_path)
     said = capsys.readouterr()
     assert sum(asked) == PHOTOS + 2  # and the golden images

@@ -13,7 +13,7 @@ from export.golden import TOLERANCES, choose
 from export.graph import probabilities
 from export.to_onnx import to_onnx
 from service.contract import Golden
-from service.engine import OrtEngine
+from service.engine.cpu import CpuEngine
 from service.golden import examine, image_of
 from service.repository import find
 from tests.export.conftest import SMALL, Graph, seeded
@@ -51,7 +51,7 @@ def test_only_images_on_which_pytorch_agrees_are_taken(resnet18: Graph) -> None:
 
 
 def test_an_engine_with_another_order_of_channels_is_found_out(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = OrtEngine(find(trained, "resnet18").path, provider="cpu")
+    engine = CpuEngine(find(trained, "resnet18").path)
     right = examine(engine)
     assert len(right.answers) == 2
     assert right.fault is None

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.contract import BLOCKS, Golden
-from service.engine import OrtEngine
+from service.engine.cpu import CpuEngine
 from service.golden import examine, image_of
 from tests.project.serving import free_port
 from tests.service.api.greys import grey
@@ -20,8 +20,8 @@ from tests.service.artefacts import contract_of, grey_golden, grey_labels, write
 from tests.service.serving import READY_WITHIN_S, SHAPES, starting
 
 
-def engine(tmp_path: Path, *golden: Golden) -> OrtEngine:
-    return OrtEngine(write_brightness(tmp_path, golden=golden), provider="cpu")
+def engine(tmp_path: Path, *golden: Golden) -> CpuEngine:
+    return CpuEngine(write_brightness(tmp_path, golden=golden))
 
 
 def test_the_image_is_filled_block_by_block_whatever_its_side() -> None:

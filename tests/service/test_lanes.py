@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.engine import OrtEngine
+from service.engine.cpu import CpuEngine
 from service.errors import EngineLost
 from service.lanes import EngineLanes
 from service.shortage import is_shortage
@@ -159,7 +159,7 @@ def test_a_process_that_was_suspended_has_not_waited_meanwhile() -> None:
 
 def test_batches_are_no_larger_than_what_fits_in_memory_at_warm_up(tmp_path: Path) -> None:
     """In ONNX Runtime, with a network that needs more memory than there is for more than four images."""
-    engine = OrtEngine(write_traps(tmp_path, hungry_always=True), provider="cpu")
+    engine = CpuEngine(write_traps(tmp_path, hungry_always=True))
     assert list(engine.warm_up(32)) == [1, 2, 4]
     rows = asyncio.run(
         EngineLanes(engine, timeout_s=30).run([np.full((32, 32, 3), level, np.uint8) for level in range(6)], wide=False)
