@@ -24,6 +24,11 @@ runtime.py    why the engine and its threads are arranged as they are: sessions,
 sessions.py   ONNX Runtime's sessions: what they reach, what loading takes, what they hold
 freed.py      page faults of decoding, in a process of its own
 
+    python -m benchmarks.gpu             (eight minutes at most, on a machine with a card)
+
+gpu.py        the engine alone, PyTorch, and the service through HTTP, in one run
+card/         its parts
+
     python benchmarks/decode.py
 
 decode.py     what decoding costs, against Pillow

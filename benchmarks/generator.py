@@ -31,11 +31,12 @@ _UNANSWERED = 0  # instead of a status: the connection broke
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Poisson arrivals at a rate, during a stretch of the monotonic clock."""
+    """Poisson arrivals at a rate, during a stretch of the monotonic clock; those of a seed are always the same."""
 
     per_s: float
     from_s: float
     to_s: float
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Order:
         windows: Stretches of the monotonic clock to sum up, each [from, to]; the last one's end is the end.
         clients: How many in a closed loop.
         arrivals: Or, what arrives when.
+        headers: Of each request, besides its length.
     """
 
     host: str
@@ -57,6 +59,7 @@ class Order:
     windows: list[tuple[float, float]]
     clients: int = 0
     arrivals: tuple[Arrivals, ...] = ()
+    headers: tuple[str, ...] = ("Content-Type: image/jpeg",)
 
     @classmethod
     def from_json(cls, text: str) -> Order:
@@ -187,8 +190,7 @@ class Generator:
         return [sum_up(self._answers, *window) for window in self._order.windows]
 
     async def _arrive(self, stretch: Arrivals) -> None:
-        # Seeded: every run has the same arrivals.
-        random_ = random.Random(0)
+        random_ = random.Random(stretch.seed)
         due_s = stretch.from_s + random_.expovariate(stretch.per_s)
         while due_s < stretch.to_s:
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
@@ -232,8 +234,8 @@ class Generator:
 def _requests(order: Order) -> Iterator[bytes]:
     for path in order.bodies:
         body = Path(path).read_bytes()
-        head = f"POST {order.path} HTTP/1.1\r\nHost: {order.host}:{order.port}\r\nContent-Type: image/jpeg\r\n"
-        yield f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        lines = (f"POST {order.path} HTTP/1.1", f"Host: {order.host}:{order.port}", *order.headers)
+        yield "\r\n".join((*lines, f"Content-Length: {len(body)}", "", "")).encode() + body
 
 
 def main() -> None:

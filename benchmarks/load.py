@@ -58,15 +58,15 @@ def closed_loop(
     """
     warm_s, length_s = window
     closed = _wrk if shutil.which("wrk") and ramp_s < LONG_RAMP_S else _python
-    summary, spent = closed(server, bodies, concurrency, warm_s + ramp_s, length_s)
+    summary, cost = closed(server, bodies, concurrency, warm_s + ramp_s, length_s)
     images = summary["images_per_s"] * length_s
     return Reading(
         images_per_s=summary["images_per_s"],
-        cpu_ms=spent.server * 1e3 / images if images else float("nan"),
+        cpu_ms=cost.server * 1e3 / images if images else float("nan"),
         p50_ms=summary["p50_ms"],
         p99_ms=summary["p99_ms"],
         failed=int(summary["failed"]),
-        client_cpu=spent.client / length_s,
+        client_cpu=cost.client / length_s,
     )
 
 
@@ -108,11 +108,11 @@ def _wrk(
         command = ["wrk", "--threads", "1", "--connections", str(concurrency), "--duration", f"{seconds}s"]
         command += ["--timeout", f"{_LONGEST_ANSWER_S}s", "--script", str(_SCRIPT), server.url, "--"]
         command += [repr(window.from_s), repr(window.to_s), listing.name]
-        with _running(command) as process:
-            spent = _spent(server.pid, process.pid, window)
-            output = _rest_of_output(process)
+        with running(command) as process:
+            cost = spent(server.pid, [process.pid], window)
+            output = rest_of_output(process)
     summary: dict[str, float] = json.loads(output.rstrip().rpartition("\n")[2])
-    return summary, spent
+    return summary, cost
 
 
 def _python(
@@ -123,27 +123,28 @@ def _python(
         paths = [str(path) for path in bodies]
         return Order(server.host, server.port, _PATH, paths, [(window.from_s, window.to_s)], clients=concurrency)
 
-    (summary,), (spent,) = _generate(server, order)
+    (summary,), (cost,) = _generate(server, order)
     known = {name: float("nan") if value is None else value for name, value in asdict(summary).items()}
-    return {**known, "failed": known["failed"] + known["refused_per_s"] * length_s}, spent
+    return {**known, "failed": known["failed"] + known["refused_per_s"] * length_s}, cost
 
 
 def _generate(server: Server, order: Callable[[], Order]) -> tuple[list[Summary], list[Spent]]:
     """Have our generator carry out an order, which is made when it is ready: it names moments in time."""
-    with _running([sys.executable, "-m", "benchmarks.generator"]) as process:
+    with running([sys.executable, "-m", "benchmarks.generator"]) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdout.readline()  # "ready"
         made = order()
         process.stdin.write(made.to_json() + "\n")
         process.stdin.flush()
-        spent = [_spent(server.pid, process.pid, Window(*window)) for window in made.windows]
-        output = _rest_of_output(process)
-    return [Summary(**fields) for fields in json.loads(output)], spent
+        costs = [spent(server.pid, [process.pid], Window(*window)) for window in made.windows]
+        output = rest_of_output(process)
+    return [Summary(**fields) for fields in json.loads(output)], costs
 
 
 @contextmanager
-def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+def running(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a load generator; in the block, it runs."""
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -151,7 +152,7 @@ def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
             process.kill()  # of no effect once it has ended
 
 
-def _rest_of_output(process: subprocess.Popen[str]) -> str:
+def rest_of_output(process: subprocess.Popen[str]) -> str:
     """Return what a load generator printed, once it has ended.
 
     Raises:
@@ -163,11 +164,17 @@ def _rest_of_output(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def _spent(server: int, client: int, window: Window) -> Spent:
+def spent(server: int, clients: Sequence[int], window: Window) -> Spent:
+    """Return what a server's process and load generators' spend in a window that has not opened yet; blocks."""
+
+    def now() -> tuple[float, float]:
+        return cpu_s(server), sum(cpu_s(client) for client in clients)
+
     _sleep_until(window.from_s)
-    before = cpu_s(server), cpu_s(client)
+    before = now()
     _sleep_until(window.to_s)
-    return Spent(cpu_s(server) - before[0], cpu_s(client) - before[1])
+    after = now()
+    return Spent(after[0] - before[0], after[1] - before[1])
 
 
 def _sleep_until(moment_s: float) -> None:

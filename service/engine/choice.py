@@ -82,7 +82,7 @@ def _on_card(
     device = CudaDevice(device_id)
     if provider == TENSORRT:  # which fuses the whole network into one node: there is little left to replay
         tuning = replace(tuning, graphs=False)
-    make = partial(_session, path, contract, provider, device_id, max_batch_size, tuning)
+    make = partial(session_on_card, path, contract, provider, device_id, max_batch_size, tuning)
     try:
         return CudaEngine(device, contract, make, graphs=tuning.graphs)
     except EngineError as error:
@@ -93,7 +93,7 @@ def _on_card(
     return _on_card(path, contract, provider, device_id, max_batch_size, replace(tuning, graphs=False))
 
 
-def _session(
+def session_on_card(
     path: Path,
     contract: Contract,
     provider: str,
@@ -102,6 +102,11 @@ def _session(
     tuning: Tuning,
     stream: int,
 ) -> ort.InferenceSession:
+    """Return a session whose work goes into `stream` of a card.
+
+    Raises:
+        EngineError: it cannot be made, or ONNX Runtime falls back to another provider.
+    """
     cuda = (CUDA, cuda_options(device_id, stream, tuning, LANES, contract))
     providers = [cuda, CPU]
     if provider == TENSORRT:

@@ -1,0 +1,138 @@
+"""The service on a card, through HTTP, by frontends and concurrency."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.card import crowd
+from benchmarks.card.bodies import Load
+from benchmarks.card.plan import Budget, Plan
+from benchmarks.card.watch import reader
+from benchmarks.server import Server, ServerFailed, serving
+from benchmarks.subjects import Subject
+from service.contract import Preprocessing
+from service.image import Decoder
+from service.threads import available_cores
+
+_START_S = 20.0  # of a service with its warm-up, about
+_STEADY_LOAD = 0.7
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement through HTTP; `trouble` where it did not come to that.
+
+    Attributes:
+        load: What was sent.
+        frontends: Of the service.
+        clients: At once; 0 for arrivals at a rate.
+        offered_per_s: That rate.
+        reading: What came of it.
+        trouble: Why there is none.
+    """
+
+    load: str
+    frontends: int
+    clients: int
+    offered_per_s: float = 0.0
+    reading: crowd.Reading | None = None
+    trouble: str = ""
+
+
+Say = Callable[[str], None]
+
+
+def measure(subject: Subject, loads: list[Load], batch: int, plan: Plan, budget: Budget, say: Say) -> Iterator[Cell]:
+    """Yield a cell for each load, number of frontends and of clients; at the end one at a steady rate each.
+
+    Args:
+        subject: What is served.
+        loads: What is sent.
+        batch: Most images in one run.
+        plan: How much is measured.
+        budget: Time that is left.
+        say: Told of what takes long.
+    """
+    best: dict[str, Cell] = {}
+    read = reader() if plan.device == "cuda" else None
+    for frontends in plan.frontends:
+        if not budget.allows(f"{frontends} frontends", _START_S):
+            continue
+        say(f"through HTTP, {frontends} frontends")
+        try:
+            with serving(subject.artifacts, subject.model, *_arguments(frontends, batch, plan)) as server:
+                for cell in _closed(server, loads, frontends, plan, budget, read):
+                    best[cell.load] = max(best.get(cell.load, cell), cell, key=_rate)
+                    yield cell
+        except ServerFailed as error:
+            yield Cell("any", frontends, 0, trouble=str(error).strip().splitlines()[-1][:200])
+    yield from _steady(subject, loads, best, batch, plan, budget, read)
+
+
+def bare_decoding(files: tuple[Path, ...], preprocessing: Preprocessing, seconds: float) -> float:
+    """Return how many photos a second all cores decode, with nothing else to do."""
+    cores = available_cores()
+    with ProcessPoolExecutor(cores) as pool:
+        list(pool.map(_decode, [files[:1]] * cores, [preprocessing] * cores, [0.0] * cores))  # starts them all
+        return sum(pool.map(_decode, [files] * cores, [preprocessing] * cores, [seconds] * cores))
+
+
+def _decode(files: tuple[Path, ...], preprocessing: Preprocessing, seconds: float) -> float:
+    decoder, bodies = Decoder(preprocessing), [path.read_bytes() for path in files]
+    out = np.empty((preprocessing.crop, preprocessing.crop, 3), np.uint8)
+    began_s, done = time.monotonic(), 0
+    while done == 0 or time.monotonic() - began_s < seconds:
+        decoder.decode(bodies[done % len(bodies)], out)
+        done += 1
+    return done / (time.monotonic() - began_s)
+
+
+def _arguments(frontends: int, batch: int, plan: Plan) -> list[str]:
+    provider = "cuda" if plan.device == "cuda" else "cpu"
+    capacity = max(512, 4 * batch, 2 * max(plan.concurrencies))
+    return [
+        *("--provider", provider, "--frontends", str(frontends), "--max-batch-size", str(batch)),
+        *("--queue-capacity", str(capacity), "--max-images-per-request", "1"),
+    ]
+
+
+def _closed(
+    server: Server, loads: list[Load], frontends: int, plan: Plan, budget: Budget, read: crowd.Read
+) -> Iterator[Cell]:
+    window_s = (plan.warm_s, plan.cell_s)
+    for load in loads:
+        for clients in plan.concurrencies:
+            name = f"{load.name}, {frontends} frontends, {clients} clients"
+            if budget.allows(name, 2 * sum(window_s)):
+                reading = crowd.closed(server, load, clients, window_s, plan.generators, read)
+                yield Cell(load.name, frontends, clients, reading=reading)
+
+
+def _steady(
+    subject: Subject,
+    loads: list[Load],
+    best: dict[str, Cell],
+    batch: int,
+    plan: Plan,
+    budget: Budget,
+    read: crowd.Read,
+) -> Iterator[Cell]:
+    for load in loads:
+        cell = best.get(load.name)
+        if cell is None or not budget.allows(f"{load.name} at a steady rate", _START_S):
+            continue
+        per_s = _STEADY_LOAD * _rate(cell)
+        with serving(subject.artifacts, subject.model, *_arguments(cell.frontends, batch, plan)) as server:
+            window_s = (plan.warm_s, plan.cell_s)
+            reading = crowd.arriving(server, load, per_s, window_s, plan.generators, read)
+        yield Cell(load.name, cell.frontends, 0, per_s, reading)
+
+
+def _rate(cell: Cell) -> float:
+    return cell.reading.images_per_s if cell.reading else 0.0
