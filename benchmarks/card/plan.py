@@ -49,7 +49,7 @@ DRY = Plan(
     warm_s=0.2,
     cell_s=0.5,
     generators=2,
-    budget_s=60.0,
+    budget_s=300.0,
 )
 
 

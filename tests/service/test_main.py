@@ -62,7 +62,7 @@ def test_of_several_models_one_must_be_chosen(tmp_path: Path) -> None:
     ("arguments", "variables", "expected"),
     [
         (["--port", "99999"], {}, "--port (or RESNET_PORT)"),
-        (["--provider", "tpu"], {}, "'auto', 'cuda' or 'cpu'"),
+        (["--provider", "tpu"], {}, "'auto', 'cuda', 'tensorrt' or 'cpu'"),
         (["--max-images-per-request", "9999"], {}, "could never be admitted"),
         ([], {"RESNET_MAX_BATCH_SIZE": "many"}, "--max-batch-size (or RESNET_MAX_BATCH_SIZE)"),
         (["--max-bach-size", "3"], {}, "--max-bach-size"),

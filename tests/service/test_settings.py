@@ -26,6 +26,7 @@ def from_command_line(*arguments: str) -> Settings:
 # Where no valid value can be made of the default.
 EXAMPLES = {
     "management_port": "9000",
+    "cuda_options": "use_tf32=1,fuse_conv_bias=1",
     "cors_origins": "https://example.org,http://localhost:8080",
     "trusted_proxies": "10.0.0.0/8,::1",
 }
