@@ -260,6 +260,7 @@ def questions() -> dict[str, list[Panel]]:
                     "mean": ratio(rate("resnet_batch_images_sum"), rate("resnet_batch_images_count")),
                     "at most": f"max (resnet_max_batch_images{{{CHOSEN}}})",
                 },
+                width=6,
             ),
             panel(
                 "heatmap",
@@ -267,6 +268,7 @@ def questions() -> dict[str, list[Panel]]:
                 "Runs a second, by how many images were in them.",
                 "short",
                 {"{{le}}": rate("resnet_batch_images_bucket", "le")},
+                width=6,
             ),
             panel(
                 "timeseries",
@@ -274,6 +276,16 @@ def questions() -> dict[str, list[Panel]]:
                 "A run's time shared among its images.",
                 "s",
                 {"an image": ratio(rate("resnet_inference_duration_seconds_sum"), rate("resnet_batch_images_sum"))},
+                width=6,
+            ),
+            panel(
+                "timeseries",
+                "Answers kept",
+                "Images a second looked up where answers are kept (cache_entries): only a miss comes to a batch.",
+                "short",
+                {"{{outcome}}": rate("resnet_cache_images_total", "outcome")},
+                stack=True,
+                width=6,
             ),
         ],
     }
