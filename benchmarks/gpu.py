@@ -80,7 +80,7 @@ def _measure(plan: Any, parsed: argparse.Namespace) -> Any:
     found.bare_decoding_per_s = service.bare_decoding(files, contract.preprocessing, plan.cell_s)
     loads = [
         bodies.tensors(files[:64], contract, served[0].model, parsed.scratch / "tensors"),
-        bodies.photos(files),
+        *(bodies.photos(files, decoder) for decoder in plan.decoders),
     ]
     found.cells = list(service.measure(served[0], loads, batch, plan, budget, _say))
     found.left_out = budget.left_out

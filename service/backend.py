@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from service.errors import ServiceError
 
-    Images = Sequence[NDArray[np.uint8]]  # each (H, W, 3)
+    Images = Sequence[NDArray[np.uint8]]  # each (H, W, 3); with --decoder gpu also files, (n,): service/card
 
 
 class Answer(NamedTuple):

@@ -9,6 +9,7 @@
     ├── UnsupportedImage             415  not an image, or a format that is not allowed
     ├── Unprocessable                422  a parameter out of range
     │   └── CorruptImage             422  an image, but truncated or corrupt
+    │       └── NotDecoded           422  by a card, which has not the last word: the CPU tries it then
     ├── QueueFull                    429  + Retry-After
     ├── EngineFailed                 500  generic text; the log has the cause under the request's id
     ├── Unavailable                  503  + Retry-After: starting, draining, engine being replaced
@@ -112,6 +113,10 @@ class CorruptImage(Unprocessable):
 
     title = "Corrupt image"
     reason = "undecodable"
+
+
+class NotDecoded(CorruptImage):
+    """A card could not decode it; told to nobody but the model, which then has the CPU try."""
 
 
 class QueueFull(ServiceError):

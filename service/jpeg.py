@@ -30,6 +30,7 @@ _SOS, _APP0, _APP1, _ADOBE, _APP15, _COM = 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # DHT, JPG and DAC lie between the frame headers
 _BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RSTn: no length, no content
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
+_DECODED_BY_CARDS = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended and progressive, with Huffman codes
 _ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _FRAME_HEADER = struct.Struct(">B2xxHHB")  # marker, (length, precision,) height, width, components: T.81, B.2.2
 _EXIF = b"Exif\0\0"
@@ -46,6 +47,8 @@ class _Header:
     components: int
     components_in_scan: int
     orientation: Orientation
+    precision: int  # bits of a sample
+    ycc: bool  # what three components are, as far as is said: an Adobe segment or their names can say RGB
 
 
 def read_jpeg(body: bytes, max_pixels: int, resize: int) -> Picture | None:
@@ -87,6 +90,29 @@ def read_jpeg(body: bytes, max_pixels: int, resize: int) -> Picture | None:
     if samples.shape[:2] != (-(-height // denominator), -(-width // denominator)):
         return None
     return Picture(width, height, _reader(samples), header.orientation, denominator)
+
+
+def is_ordinary(body: bytes, max_pixels: int) -> bool:
+    """Tell whether `body` is a JPEG that a card decodes as libjpeg-turbo does; nothing but headers is looked at.
+
+    That is one with eight bits in one component or in YCbCr, upright, no larger than what is decoded at full scale, and
+    with an end. Cards fill what is missing of a truncated one with grey and call that a picture.
+
+    Raises:
+        CorruptImage, TooLarge: see `read_jpeg`.
+    """
+    if not body.startswith(b"\xff\xd8\xff") or not body.endswith(b"\xff\xd9"):
+        return False
+    header = _read_header(body)
+    _check(header, body, max_pixels)
+    return (
+        header.frame in _DECODED_BY_CARDS
+        and header.precision == 8
+        and header.components in (1, 3)
+        and header.ycc
+        and header.orientation is UPRIGHT
+        and header.width * header.height < REDUCE_FROM_PIXELS
+    )
 
 
 def without_metadata(body: bytes) -> bytes:
@@ -154,18 +180,21 @@ def _read_header(body: bytes) -> _Header:
     Raises:
         CorruptImage: the frame's header or the first scan's is missing.
     """
-    frame, in_scan, orientation = b"", 0, UPRIGHT
+    frame, in_scan, orientation, adobe = b"", 0, UPRIGHT, b""
     for marker, start, end in _segments(body):
         if marker in _FRAMES:
             frame = body[start + 1 : end]
         elif marker == _SOS:
             in_scan = body[start + 4] if start + 4 < end else 0
+        elif marker == _ADOBE:
+            adobe = body[start + 4 : end]
         elif marker == _APP1 and orientation is UPRIGHT and body.startswith(_EXIF, start + 4):
             orientation = read_orientation(body[start + 4 : end])
     if len(frame) < _FRAME_HEADER.size or not in_scan:
         raise CorruptImage("the JPEG is truncated or corrupt: it has no picture")
     kind, height, width, components = _FRAME_HEADER.unpack_from(frame)
-    return _Header(kind, width, height, components, in_scan, orientation)
+    rgb = frame[_FRAME_HEADER.size :: 3] == b"RGB" or (adobe.startswith(b"Adobe") and adobe[11:12] == b"\0")
+    return _Header(kind, width, height, components, in_scan, orientation, frame[3], not rgb)
 
 
 def _segments(body: bytes) -> Iterator[tuple[int, int, int]]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from service import seal
 from service.batcher import Batcher
+from service.card.model import CardModel
+from service.card.setup import decoding
 from service.contract import UNTRAINED
 from service.cost import CostModel
 from service.engine import Tuning, open_engine
@@ -17,6 +19,7 @@ from service.threads import available_cores
 from service.workers import Workers
 
 if TYPE_CHECKING:
+    from service.backend import Backend
     from service.contract import Contract
     from service.engine import Engine
     from service.lanes import Lanes
@@ -136,11 +139,15 @@ class Builder:
         shared = None if engine.pipelined or self._settings.decode_threads else self._workers
         lanes = EngineLanes(engine, shared, timeout_s=self._settings.engine_timeout_s)
         batcher = warmed(engine, self._settings, self._metrics, self._tracer, lanes, shared)
-        return Model(
+        backend: Backend = batcher
+        if self._settings.decoder == "gpu":
+            backend = decoding(batcher, engine, self._settings)
+        kind = CardModel if self._settings.decoder == "gpu" else Model
+        return kind(
             engine.contract,
             artefact.version,
             engine.provider,
-            batcher,
+            backend,
             self._settings,
             self._metrics,
             self._workers,

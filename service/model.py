@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from service.workers import Workers
 
+    Pixels = NDArray[np.uint8]
+    Decode = Callable[[bytes, Pixels | None], Pixels]
+
 
 class Timing(NamedTuple):
     """Where a request's time went, in seconds."""
@@ -32,6 +35,11 @@ class Timing(NamedTuple):
     decode_s: float
     queue_s: float
     inference_s: float
+
+
+def decoder_of(contract: Contract, settings: Settings) -> Decoder:
+    """Return the CPU's decoder for a network."""
+    return Decoder(contract.preprocessing, Limits(max_pixels=settings.max_image_pixels))
 
 
 class Model:
@@ -46,6 +54,7 @@ class Model:
         metrics: Where what it does is counted.
         workers: The threads that decode, which other models may use too.
         golden: What the golden images were answered.
+        decode: What makes of a file what the backend takes, where that is not the CPU's decoder.
         release: Called once the model is closed.
 
     Attributes:
@@ -64,6 +73,7 @@ class Model:
         workers: Workers,
         *,
         golden: GoldenResult,
+        decode: Decode | None = None,
         release: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = contract.name
@@ -77,8 +87,7 @@ class Model:
         self.predictions = Predictions(contract, version)
         self._metrics = metrics
         self._number = metrics.model(contract.name, str(version))
-        limits = Limits(max_pixels=settings.max_image_pixels)
-        self._decode = Decoder(contract.preprocessing, limits).decode
+        self._decode = decode or decoder_of(contract, settings).decode
         self._workers = workers
         self._release = release
 

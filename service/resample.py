@@ -70,7 +70,7 @@ class Picture:
     denominator: int = 1
 
 
-class _Axis(ctypes.Structure):
+class Axis(ctypes.Structure):
     """One axis of the upright picture; `resample.c` has the same. Outputs `first` to `first + count` are kept."""
 
     _fields_ = (
@@ -95,6 +95,10 @@ class _Axis(ctypes.Structure):
         stop = self.origin + (self.first + self.count - 1 + 0.5) * self.scale + support + 0.5
         return max(0, int(start)), min(self.length, int(stop))
 
+    def most_taps(self) -> int:
+        """Return on how many samples one output depends at most, as resample.c has it."""
+        return 2 * int(max(1.0, self.scale)) + 3
+
 
 def _library(path: Path) -> ctypes.CDLL:
     try:
@@ -102,7 +106,7 @@ def _library(path: Path) -> ctypes.CDLL:
     except OSError as error:
         reason = "installing the project compiles it from service/resample.c: install it again"
         raise ImportError(f"{path} cannot be loaded ({error}); {reason}", path=str(path)) from error
-    address, size, step, axis = ctypes.c_void_p, ctypes.c_int64, ctypes.c_ssize_t, ctypes.POINTER(_Axis)
+    address, size, step, axis = ctypes.c_void_p, ctypes.c_int64, ctypes.c_ssize_t, ctypes.POINTER(Axis)
     library.along_x.argtypes = (address, step, step, size, size, axis, address)
     library.along_y.argtypes = (address, size, axis, address)
     return library
@@ -122,7 +126,7 @@ def resize_and_crop(picture: Picture, preprocessing: Preprocessing, out: Pixels)
     Raises:
         MemoryError: there is not enough.
     """
-    x, y = _axes(picture, preprocessing)
+    x, y = axes(picture.width, picture.height, preprocessing, picture.orientation, picture.denominator)
     x.base, right = x.needed()
     y.base, bottom = y.needed()
     rows = np.empty((bottom - y.base, x.count, _CHANNELS), np.uint8)
@@ -131,15 +135,15 @@ def resize_and_crop(picture: Picture, preprocessing: Preprocessing, out: Pixels)
     _checked(_LIBRARY.along_y(_address(rows), x.count * _CHANNELS, y, _address(out)))
 
 
-def _axes(picture: Picture, preprocessing: Preprocessing) -> tuple[_Axis, _Axis]:
+def axes(
+    width: int, height: int, preprocessing: Preprocessing, orientation: Orientation = UPRIGHT, denominator: int = 1
+) -> tuple[Axis, Axis]:
     """Work out x and y of the upright picture, with torchvision's roundings (`Resize`, `CenterCrop`)."""
-    orientation, denominator = picture.orientation, picture.denominator
-    width, height = picture.width, picture.height
     if orientation.swap:
         width, height = height, width
     short = min(width, height)
 
-    def axis(length: int, mirrored: bool) -> _Axis:
+    def axis(length: int, mirrored: bool) -> Axis:
         crop = preprocessing.crop
         resized = preprocessing.resize if length == short else int(preprocessing.resize * length / short)
         samples = -(-length // denominator)
@@ -148,7 +152,7 @@ def _axes(picture: Picture, preprocessing: Preprocessing) -> tuple[_Axis, _Axis]
         scale, first = length / (resized * denominator), round((resized - crop) / 2.0)
         if first + crop > _MOST_OUTPUTS:  # a line of 2^26 pixels becomes one of 2^34: begin with those that are kept
             origin, first = origin + first * scale, 0
-        return _Axis(origin, scale, samples, 0, first, crop)
+        return Axis(origin, scale, samples, 0, first, crop)
 
     return axis(width, orientation.mirror_x), axis(height, orientation.mirror_y)
 
@@ -184,7 +188,7 @@ def _upright(band: Pixels, orientation: Orientation) -> Pixels:
     return band[::-1] if orientation.mirror_y else band
 
 
-def _along_x(band: Pixels, x: _Axis, out: Pixels) -> None:
+def _along_x(band: Pixels, x: Axis, out: Pixels) -> None:
     rows, width, _ = band.shape
     line, step, _ = band.strides
     _checked(_LIBRARY.along_x(_address(band), step, line, width, rows, x, _address(out)))

@@ -106,6 +106,11 @@ class Settings(BaseSettings):
     frontends: int = Field(
         0, ge=0, le=256, description="Processes for HTTP and decoding, beside the engine's; 0 for all in one process."
     )
+    decoder: Literal["cpu", "gpu"] = Field(
+        "cpu",
+        description="What decodes JPEGs: the CPU, or the card, which takes upright ones in grey or YCbCr of less than "
+        "12 megapixels (with --frontends: and of 256 KiB at most), and leaves the rest to the CPU.",
+    )
     decode_threads: int = Field(0, ge=0, description="Threads that decode images; 0 for one a core at hand.")
 
     # Batching

@@ -20,17 +20,20 @@ class Load:
         path: Where they are posted.
         headers: Of each.
         files: Their bodies, posted in turn.
+        decoder: Of the service that they are sent to.
     """
 
     name: str
     path: str
     headers: tuple[str, ...]
     files: tuple[Path, ...]
+    decoder: str = "cpu"
 
 
-def photos(files: Sequence[Path]) -> Load:
+def photos(files: Sequence[Path], decoder: str) -> Load:
     """Return requests with a photo each."""
-    return Load("JPEG in", "/classify", ("Content-Type: image/jpeg",), tuple(files))
+    name = {"cpu": "JPEG in", "gpu": "JPEG in, decoded on the card"}[decoder]
+    return Load(name, "/classify", ("Content-Type: image/jpeg",), tuple(files), decoder)
 
 
 def tensors(files: Sequence[Path], contract: Contract, model: str, folder: Path) -> Load:

@@ -16,6 +16,7 @@ class Plan:
         batches: Batch sizes of the engine alone.
         runs: Runs of each, timed together.
         compiled: Whether PyTorch compiles.
+        decoders: What decodes JPEGs.
         frontends: Of the service.
         concurrencies: Clients at once, each with one request in flight.
         warm_s: Load before each measurement.
@@ -29,6 +30,7 @@ class Plan:
     batches: tuple[int, ...] = (1, 8, 32, 64, 128, 256)
     runs: int = 50
     compiled: bool = True
+    decoders: tuple[str, ...] = ("cpu", "gpu")
     frontends: tuple[int, ...] = (1, 4, 8, 16)
     concurrencies: tuple[int, ...] = (32, 128, 512)
     warm_s: float = 1.0
@@ -44,6 +46,7 @@ DRY = Plan(
     batches=(1, 4),
     runs=3,
     compiled=False,
+    decoders=("cpu",),
     frontends=(1,),
     concurrencies=(4,),
     warm_s=0.2,

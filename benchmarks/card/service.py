@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -61,18 +63,36 @@ def measure(subject: Subject, loads: list[Load], batch: int, plan: Plan, budget:
     """
     best: dict[str, Cell] = {}
     read = reader() if plan.device == "cuda" else None
-    for frontends in plan.frontends:
-        if not budget.allows(f"{frontends} frontends", _START_S):
+    for frontends, decoder in product(plan.frontends, _decoders(plan, budget)):
+        if not budget.allows(f"{frontends} frontends, decoding by {decoder}", _START_S):
             continue
-        say(f"through HTTP, {frontends} frontends")
+        say(f"through HTTP, {frontends} frontends, decoding by {decoder}")
+        suited = [load for load in loads if load.decoder == decoder]
+        arguments = _arguments(frontends, batch, decoder, plan)
         try:
-            with serving(subject.artifacts, subject.model, *_arguments(frontends, batch, plan)) as server:
-                for cell in _closed(server, loads, frontends, plan, budget, read):
+            with serving(subject.artifacts, subject.model, *arguments) as server:
+                for cell in _closed(server, suited, frontends, plan, budget, read):
                     best[cell.load] = max(best.get(cell.load, cell), cell, key=_rate)
                     yield cell
         except ServerFailed as error:
-            yield Cell("any", frontends, 0, trouble=str(error).strip().splitlines()[-1][:200])
+            yield Cell(f"decoding by {decoder}", frontends, 0, trouble=str(error).strip().splitlines()[-1][:200])
     yield from _steady(subject, loads, best, batch, plan, budget, read)
+
+
+def _decoders(plan: Plan, budget: Budget) -> list[str]:
+    """Return what can decode here, and note what cannot."""
+    if "gpu" in plan.decoders and not _has_codec():
+        budget.left_out.append("decoding on the card: nvidia-nvimgcodec-cu13 is not installed")
+    elif "gpu" not in plan.decoders:
+        budget.left_out.append("decoding on the card: there is no card")
+    return [decoder for decoder in plan.decoders if decoder == "cpu" or _has_codec()]
+
+
+def _has_codec() -> bool:
+    try:
+        return importlib.util.find_spec("nvidia.nvimgcodec") is not None
+    except ModuleNotFoundError:  # nothing of NVIDIA's is
+        return False
 
 
 def bare_decoding(files: tuple[Path, ...], preprocessing: Preprocessing, seconds: float) -> float:
@@ -93,12 +113,12 @@ def _decode(files: tuple[Path, ...], preprocessing: Preprocessing, seconds: floa
     return done / (time.monotonic() - began_s)
 
 
-def _arguments(frontends: int, batch: int, plan: Plan) -> list[str]:
+def _arguments(frontends: int, batch: int, decoder: str, plan: Plan) -> list[str]:
     provider = "cuda" if plan.device == "cuda" else "cpu"
     capacity = max(512, 4 * batch, 2 * max(plan.concurrencies))
     return [
         *("--provider", provider, "--frontends", str(frontends), "--max-batch-size", str(batch)),
-        *("--queue-capacity", str(capacity), "--max-images-per-request", "1"),
+        *("--queue-capacity", str(capacity), "--max-images-per-request", "1", "--decoder", decoder),
     ]
 
 
@@ -128,7 +148,8 @@ def _steady(
         if cell is None or not budget.allows(f"{load.name} at a steady rate", _START_S):
             continue
         per_s = _STEADY_LOAD * _rate(cell)
-        with serving(subject.artifacts, subject.model, *_arguments(cell.frontends, batch, plan)) as server:
+        arguments = _arguments(cell.frontends, batch, load.decoder, plan)
+        with serving(subject.artifacts, subject.model, *arguments) as server:
             window_s = (plan.warm_s, plan.cell_s)
             reading = crowd.arriving(server, load, per_s, window_s, plan.generators, read)
         yield Cell(load.name, cell.frontends, 0, per_s, reading)

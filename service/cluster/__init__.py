@@ -16,6 +16,7 @@ messages.py        what frontends and engines tell each other, byte by byte
 channel.py         a ZeroMQ socket on an asyncio event loop
 frontend.py        a frontend's process: the HTTP server
 client.py          a frontend's side of the line: `service.backend.Backend` without an engine
+files.py           places whose slots take files, for engines that decode
 engine_process.py  an engine's process: load, warm up, serve until told to stop
 desk.py            an engine's side of the line: submissions in, outcomes out, one batcher in between
 """

@@ -1,6 +1,6 @@
 """The shared memory of one service: a board of counters, then the slots.
 
-    board │ slot 0: pixels uint8 (crop, crop, 3), row float32 (classes,), up to a page's end │ slot 1 │ …
+    board │ slot 0: pixels uint8 (crop, crop, 3) or a file, row float32 (classes,), up to a page's end │ slot 1 │ …
 
 A frontend decodes into a slot of its own range; the engine reads it there and writes the row of probabilities
 beside it. Each range has one owner and each cell of the board one writer, so that nothing is ever locked.
@@ -39,6 +39,7 @@ class Layout:
         frontends: How many frontends share it.
         engines: How many engines serve it.
         slots_each: Slots that each frontend has to itself.
+        file_bytes: Longest file that a slot has room for instead of pixels; 0 for none.
     """
 
     crop: int
@@ -46,6 +47,7 @@ class Layout:
     frontends: int
     engines: int
     slots_each: int
+    file_bytes: int = 0
 
     @property
     def pixels_bytes(self) -> int:
@@ -54,13 +56,18 @@ class Layout:
 
     @property
     def row_offset(self) -> int:
-        """Where in a slot its row begins: after the pixels, at a multiple of a cache line."""
-        return _round_up(self.pixels_bytes, 64)
+        """Where in a slot its row begins: after the pixels or the file, at a multiple of a cache line."""
+        return _round_up(max(self.pixels_bytes, self.file_bytes), 64)
+
+    @property
+    def length_offset(self) -> int:
+        """Where in a slot the length of its file stands."""
+        return _round_up(self.row_offset + self.classes * 4, _WORD)
 
     @property
     def stride(self) -> int:
         """Bytes from one slot to the next, whole pages."""
-        return _round_up(self.row_offset + self.classes * 4, mmap.PAGESIZE)
+        return _round_up(self.length_offset + _WORD, mmap.PAGESIZE)
 
     @property
     def board_bytes(self) -> int:
@@ -154,6 +161,8 @@ class Arena:
         board: The counters.
         pixels: Each slot's image, uint8 (crop, crop, 3).
         rows: Each slot's result, float32 (classes,).
+        files: Each slot's room for pixels or a file, uint8 (n,).
+        lengths: Of the file in each slot, in bytes; 0 where it holds pixels.
     """
 
     def __init__(self, layout: Layout, block: SharedMemory) -> None:
@@ -169,6 +178,17 @@ class Arena:
         self.rows: list[NDArray[np.float32]] = list(
             np.ndarray(shape_of_rows, np.float32, block.buf, start, (layout.stride, 4))
         )
+        room = max(layout.pixels_bytes, layout.file_bytes)
+        self.files: list[NDArray[np.uint8]] = list(
+            np.ndarray((layout.slots, room), np.uint8, block.buf, layout.board_bytes, (layout.stride, 1))
+        )
+        start = layout.board_bytes + layout.length_offset
+        self.lengths: NDArray[np.int64] = np.ndarray((layout.slots,), np.int64, block.buf, start, (layout.stride,))
+        self.image = self._file_or_pixels if layout.file_bytes else self.pixels.__getitem__
+
+    def _file_or_pixels(self, slot: int) -> NDArray[np.uint8]:
+        length = int(self.lengths[slot])
+        return self.files[slot][:length] if length else self.pixels[slot]
 
     @property
     def name(self) -> str:

@@ -44,9 +44,11 @@ class Client:
         arena: The shared memory.
         sender: Which frontend this is.
         queue_capacity: Images that may hold a place at the same time, over the whole service.
+        place: What callers get.
     """
 
-    def __init__(self, arena: Arena, sender: Sender, queue_capacity: int) -> None:
+    def __init__(self, arena: Arena, sender: Sender, queue_capacity: int, place: type[Place] | None = None) -> None:
+        self._place = place or Place
         self.slots = Slots(arena, sender.frontend)
         self._arena = arena
         self._board = arena.board
@@ -104,7 +106,7 @@ class Client:
         engine = self.least_loaded().engine
         self._check_room(images, engine, deadline_s)
         self._places += 1
-        return Place(self, engine, self.slots.lease(images, engine), deadline_s, priority)
+        return self._place(self, engine, self.slots.lease(images, engine), deadline_s, priority)
 
     def _check_room(self, images: int, engine: int, deadline_s: float) -> None:
         waiting = self._board.waiting()

@@ -140,8 +140,7 @@ class Desk:
         return sender.generation >= newest
 
     def _take(self, sender: Sender, submission: Submission) -> None:
-        pixels = self._arena.pixels
-        images = [pixels[slot] for slot in submission.slots]
+        images = [self._arena.image(slot) for slot in submission.slots]
         task = asyncio.get_running_loop().create_task(self._infer(submission, images))
         job = _Job(sender, submission, images, task)
         self._jobs[sender][submission.number] = job

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import uvloop
 
 from service import local
+from service.card.setup import decoding
 from service.cluster.arena import Arena
 from service.cluster.channel import Channel, bound
 from service.cluster.control import Control, FrontendGone, Loaded, Message, Opened, Promise, Serving, Stop
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
+    from service.backend import Backend
     from service.batcher import Batcher
     from service.settings import Settings
     from service.tracing import Tracer
@@ -91,16 +93,19 @@ class _Process:
         self._tracer = tracer_of(self._settings)
         metrics = Tally(self._settings, self._folder).engine(self._index)
         batcher = await asyncio.to_thread(local.warmed, engine, self._settings, metrics, self._tracer, lanes)
+        backend: Backend = batcher
+        if self._settings.decoder == "gpu":
+            backend = await asyncio.to_thread(decoding, batcher, engine, self._settings)
         opened = await self._opened
         arena = Arena.attach(opened.layout, opened.arena)
-        self._listen(batcher, lanes, arena)
+        self._listen(batcher, backend, lanes, arena)
         self._control.send(Serving(self._address))
         # The rest is called by the loop, until told to stop.
         while not isinstance(batcher.unavailable, EngineLost):
             arena.board.beat(self._index)
             await asyncio.sleep(BEAT_S)
 
-    def _listen(self, batcher: Batcher, lanes: WatchedLanes, arena: Arena) -> None:
+    def _listen(self, batcher: Batcher, backend: Backend, lanes: WatchedLanes, arena: Arena) -> None:
         def changed() -> None:
             # As if nobody waited: who reads the board adds those who do.
             run_s = batcher.expected_wait_s(-batcher.depth)
@@ -110,7 +115,7 @@ class _Process:
             desk.runs_changed()
 
         frontends = Channel(bound(self._address), lambda frames: desk.received(frames))
-        self._desk = desk = Desk(batcher, lanes, arena, frontends.send)
+        self._desk = desk = Desk(backend, lanes, arena, frontends.send)
         lanes.on_change = changed
 
     def _received(self, message: Message) -> None:

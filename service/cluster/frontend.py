@@ -12,9 +12,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from service.app import create_app
+from service.card.model import CardModel
 from service.cluster.arena import Arena
 from service.cluster.client import Client
 from service.cluster.control import Control, Drain, EngineDown, EngineUp, Message, Opened, Ready, Stop
+from service.cluster.files import FilePlace
 from service.cluster.messages import Sender
 from service.cluster.tally import Tally
 from service.model import Model
@@ -119,7 +121,8 @@ class Frontend(Server):
         promise = self._opened.promise
         assert promise.version == artefact.version  # noqa: S101 - the supervisor has named it to all
         workers = Workers(self._settings.decode_threads, "decode")
-        return Model(
+        kind = CardModel if self._settings.decoder == "gpu" else Model
+        return kind(
             promise.contract,
             promise.version,
             promise.provider,
@@ -140,7 +143,8 @@ class Frontend(Server):
                 arena = Arena.attach(message.layout, message.arena)
                 self._opened = message
                 self._board = arena.board
-                self._client = Client(arena, self._sender, self._settings.queue_capacity)
+                place = FilePlace if message.layout.file_bytes else None
+                self._client = Client(arena, self._sender, self._settings.queue_capacity, place)
                 if message.promise.golden.fault is not None:  # no engine will come: be there to say why
                     self._connected.set_result(None)
             case EngineUp() if self._client is not None:

@@ -18,6 +18,7 @@ from service.errors import (
     DeadlineExceeded,
     EngineFailed,
     EngineLost,
+    NotDecoded,
     QueueFull,
     ServiceError,
     Unavailable,
@@ -46,6 +47,7 @@ _ERRORS: tuple[type[ServiceError] | None, ...] = (
     Unavailable,
     Unprocessable,
     EngineLost,
+    NotDecoded,
 )
 _LONGEST_CAUSE = 2000  # characters; some of ONNX Runtime's messages are pages
 _STATUS = {error: status for status, error in enumerate(_ERRORS)}

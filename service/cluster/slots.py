@@ -24,6 +24,8 @@ class Slots:
 
     def __init__(self, arena: Arena, frontend: int) -> None:
         self.pixels = arena.pixels
+        self.files = arena.files
+        self.lengths = arena.lengths
         self._rows = arena.rows
         self._board = arena.board
         self._frontend = frontend

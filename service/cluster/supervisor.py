@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from service.cluster import pulse
 from service.cluster.arena import Arena, ArenaError, Layout
 from service.cluster.control import Drain, EngineDown, EngineUp, FrontendGone, Loaded, Opened, Ready, Serving, Stop
+from service.cluster.files import FILE_BYTES
 from service.cluster.post import Post
 
 if TYPE_CHECKING:
@@ -252,6 +253,7 @@ def _layout(settings: Settings, loaded: Loaded) -> Layout:
         frontends=settings.frontends,
         engines=len(settings.devices),
         slots_each=settings.queue_capacity + in_runs,
+        file_bytes=FILE_BYTES if settings.decoder == "gpu" else 0,
     )
 
 

@@ -59,6 +59,26 @@ class Device(Protocol):
         """Return how many bytes are free, and how many there are."""
 
 
+class Resident:
+    """An image's pixels, (crop, crop, 3), on the device already, where a run finds them.
+
+    Its slot is given back when nobody refers to it any more: neither who waits in line nor a run.
+
+    Args:
+        address: Of the pixels.
+        free: Takes the address back.
+    """
+
+    __slots__ = ("_free", "address")
+
+    def __init__(self, address: int, free: Callable[[int], object]) -> None:
+        self.address = address
+        self._free = free
+
+    def __del__(self) -> None:
+        self._free(self.address)
+
+
 class DeviceError(RuntimeError):
     """What the CUDA runtime reports; `service.shortage` knows its word for too little memory."""
 
@@ -94,6 +114,12 @@ class CudaDevice:
         """What its maker calls it."""
         name: bytes = self._call("cudaGetDeviceProperties", self.index).name
         return name.decode().rstrip("\0")
+
+    @property
+    def architecture(self) -> str:
+        """Its compute capability, as NVIDIA's compilers write it: "90"."""
+        properties = self._call("cudaGetDeviceProperties", self.index)
+        return f"{properties.major}{properties.minor}"
 
     def use(self) -> None:
         """Make it the calling thread's device."""

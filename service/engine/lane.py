@@ -20,6 +20,7 @@ import numpy as np
 import onnxruntime as ort
 
 from service.contract import INPUT_NAME, OUTPUT_NAME
+from service.engine.device import Resident
 from service.engine.interface import duration
 
 if TYPE_CHECKING:
@@ -117,11 +118,19 @@ class Lane:
         self._device.wait(self.stream)
         return bucket.rows[: len(images)].copy()
 
-    def _fill(self, bucket: _Bucket, images: Sequence[NDArray[np.uint8]]) -> None:
+    def _fill(self, bucket: _Bucket, images: Sequence[NDArray[np.uint8] | Resident]) -> None:
+        """Bring images into a bucket's input; its rows beyond are of earlier batches, and nobody's."""
+        each, target, source = bucket.pixels[0].nbytes, bucket.input.address, bucket.pixels.ctypes.data
+        resident = [at for at, image in enumerate(images) if isinstance(image, Resident)]
         for row, image in zip(bucket.pixels, images, strict=False):
-            np.copyto(row, image)
-        size = len(images) * bucket.pixels[0].nbytes  # rows beyond are of earlier batches, and nobody's
-        self._device.copy(bucket.input.address, bucket.pixels.ctypes.data, size, self.stream)
+            if not isinstance(image, Resident):
+                np.copyto(row, image)
+        if len(resident) < len(images):
+            self._device.copy(target, source, len(images) * each, self.stream)
+        for at in resident:
+            image = images[at]
+            assert isinstance(image, Resident)  # noqa: S101 - so they were chosen
+            self._device.copy(target + at * each, image.address, each, self.stream)
 
     def _run(self, bucket: _Bucket) -> None:
         self.session.run_with_iobinding(bucket.binding, bucket.options)

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.card import crowd, model, pytorch, results, watch
 from benchmarks.card.plan import Budget
-from benchmarks.card.results import JPEG, TENSOR, Results, verdicts
+from benchmarks.card.results import CARD_JPEG, JPEG, TENSOR, Results, verdicts
 from benchmarks.card.service import Cell
 from benchmarks.generator import Summary
 from tests.conftest import ROOT
@@ -39,6 +39,7 @@ def measured() -> Results:
             Cell(TENSOR, 4, 128, reading=reading(7000.0)),
             Cell(TENSOR, 8, 512, reading=reading(9000.0)),
             Cell(JPEG, 8, 512, reading=reading(5700.0)),
+            Cell(CARD_JPEG, 16, 512, reading=reading(9100.0)),
             Cell(TENSOR, 8, 0, 6300.0, reading(6290.0, p99_ms=26.0)),
         ],
         left_out=["16 frontends: no time was left"],
@@ -60,6 +61,7 @@ def test_the_aims_are_judged_by_ratios_inside_the_run(measured: Results) -> None
         "engine alone ÷ PyTorch's best": (2.0, True),
         "tensor in ÷ engine alone": (0.9, True),
         "JPEG in, decoded by the CPU ÷ a bare loop of decoding": (0.95, True),
+        "JPEG in, decoded on the card": (9100.0, True),
         "tensor in: p99 at 70% load": (26.0, False),
     }
 
@@ -172,5 +174,5 @@ def test_a_dry_run_goes_through_every_part(dry: tuple[dict[str, Any], str]) -> N
         assert cell["reading"]["batch_images"] >= 1, cell
         assert cell["reading"]["server_cores"] > 0, cell
     assert len(found["targets"]) == 5
-    assert found["left_out"] == []
+    assert found["left_out"] == ["decoding on the card: there is no card"]
     assert "a dry run on the CPU: its figures say nothing" in page
