@@ -153,7 +153,8 @@ def _converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    layer = image.convert("RGBA")
+    grey = image.mode == "La"  # multiplied by its alpha already; Pillow has no direct way from there
+    layer = (image.convert("LA") if grey else image).convert("RGBA")
     white = Image.new("RGB", layer.size, "white")
     white.paste(layer, mask=layer.getchannel("A"))
     return white

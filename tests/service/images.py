@@ -250,6 +250,7 @@ def _tiffs(images: dict[str, Image.Image]) -> Iterator[Sample]:
         yield Sample(f"tiff-{mode}", encode(images[mode], "TIFF"), images[mode].convert("RGB"))
     for mode in ("RGBA", "LA"):
         yield Sample(f"tiff-{mode}", encode(images[mode], "TIFF"), over_white(images[mode]), tolerance=2)
+        yield Sample(f"tiff-{mode}-associated", _associated_tiff(images[mode]), over_white(images[mode]), tolerance=2)
     yield Sample("tiff-CMYK", encode(images["CMYK"], "TIFF"), _cmyk_to_rgb(images["CMYK"]), tolerance=2)
     for compression in ("tiff_lzw", "tiff_deflate", "packbits", "zstd", "lzma"):
         body = encode(images["RGB"], "TIFF", compression=compression)
@@ -258,6 +259,16 @@ def _tiffs(images: dict[str, Image.Image]) -> Iterator[Sample]:
     yield Sample("tiff-group4", body, images["1"].convert("RGB"))
     body = encode(images["RGB"], "TIFF", compression="jpeg", quality=95)
     yield Sample("tiff-jpeg", body, images["RGB"], lossy=True, tolerance=3)
+
+
+def _associated_tiff(image: Image.Image) -> bytes:
+    """Colours multiplied by alpha, as the tag ExtraSamples may say they are (TIFF 6.0, section 18)."""
+    layers = np.asarray(image).astype(np.float64)
+    layers[..., :-1] *= layers[..., -1:] / 255
+    body = encode(Image.fromarray(layers.round().astype(np.uint8)), "TIFF")
+    entry = struct.pack("<HHI", 338, 3, 1)  # tag, SHORT, one of them
+    assert body.count(entry + b"\2") == 1
+    return body.replace(entry + b"\2", entry + b"\1")
 
 
 def _deep_tiffs(grey: Pixels) -> Iterator[Sample]:
