@@ -3,7 +3,6 @@ from __future__ import annotations
 import platform
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -14,11 +13,8 @@ from torch import nn
 
 from export.errors import BadInput
 from export.to_onnx import OPSET, to_onnx
-from export.verify import verify
-from models.resnet import BasicBlock, Bottleneck
-from service.contract import Preprocessing
 from tests.conftest import ROOT
-from tests.export.conftest import FULL, LARGE, SMALL, Graph, seeded, session, short, slim_vgg
+from tests.export.conftest import FULL, Graph, seeded, session, slim_vgg
 
 LAST = ("GlobalAveragePool", "Reshape", "Gemm", "Softmax")
 
@@ -97,27 +93,6 @@ def test_onnx_runtime_runs_nothing_but_convolutions_between_the_pools(resnet18: 
     # Every Relu and Add is part of a convolution; all the way from the first pool to the last, maps stay in blocks.
     once = dict.fromkeys(("Transpose", "Cast", "Sub", "Mul", "MaxPool", "ReorderOutput", *LAST), 1)
     assert Counter(node.op_type for node in nodes) == once | {"Conv": 20}
-
-
-@pytest.mark.parametrize(
-    ("network", "preprocessing"),
-    [
-        pytest.param(lambda: short(BasicBlock, shortcut="A"), SMALL, id="option A: zero-padded identity"),
-        pytest.param(lambda: short(BasicBlock, shortcut="C"), SMALL, id="option C: all projections"),
-        pytest.param(lambda: short(BasicBlock, shortcut=None), SMALL, id="plain"),
-        pytest.param(lambda: short(Bottleneck, stride_on="1x1"), SMALL, id="bottleneck with the stride on the 1x1"),
-        pytest.param(lambda: slim_vgg(batch_norm=False), FULL, id="VGG"),
-        pytest.param(lambda: slim_vgg(batch_norm=True), LARGE, id="VGG with BN at 448"),
-    ],
-)
-def test_every_kind_of_network_computes_in_onnx_what_it_does_in_pytorch(
-    network: Callable[[], nn.Module], preprocessing: Preprocessing
-) -> None:
-    built = network()
-    model = to_onnx(built, preprocessing)
-    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
-    certificate = verify(model.SerializeToString(), built, preprocessing, batch_sizes=(1, 3))
-    assert certificate.max_difference("fp32") < 1e-5
 
 
 def test_a_crop_that_a_network_cannot_take_is_an_error_in_one_sentence() -> None:
