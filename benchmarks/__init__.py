@@ -6,7 +6,6 @@ __main__.py   the command line
 plan.py       how much is measured, and for how long
 subjects.py   what is served: artefacts and the images sent to them
 toy.py        a network that only averages pixels, so that what remains is the service's overhead
-int8.py       a quick static quantisation
 bound.py      decode and inference in a bare loop: what no server can beat
 server.py     the real `resnet-serve`, started, watched and stopped
 processes.py  CPU time and memory of a process and its children

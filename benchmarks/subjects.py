@@ -6,7 +6,7 @@ import io
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import toy
-from benchmarks.int8 import quantize
-from service.contract import Preprocessing
-from service.image import Decoder
-from service.repository import FILE_NAME, find
+from service.repository import find
 
 Say = Callable[[str], None]
 
@@ -26,7 +23,6 @@ NETWORKS: dict[str, tuple[str, str, bool]] = {
     "resnet18-int8": ("resnet18", "resnet18.pth", True),
     "resnet50": ("resnet50", "resnet50.safetensors", False),
 }
-_CALIBRATION_IMAGES = 32
 _TINY_SIDE, _TINY_BYTES = 100, 2048
 _SCENES, _SCENE_SIZE = 64, (500, 375)  # ImageNet's median size
 
@@ -80,15 +76,11 @@ def network(name: str, shared: Path, scratch: Path, say: Say) -> Subject:
     artifacts = scratch / "artifacts"
     plain = architecture if trained else f"{architecture}-untrained"
     note = f"{'trained' if trained else 'UNTRAINED'} weights, {len(images)} {'photos' if trained else 'images'}"
-    say(f"{name}: exporting {plain}, unless it is there already")
-    _export(architecture, str(weights) if trained else "untrained", plain, artifacts)
-    if not quantized:
-        return Subject(name, artifacts, plain, images, note)
-    source, target = find(artifacts, plain).path, artifacts / f"{plain}-int8" / "1" / FILE_NAME
-    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
-        say(f"{name}: quantising")
-        _quantize(source, target, images[:_CALIBRATION_IMAGES])
-    return Subject(name, artifacts, f"{plain}-int8", images, note)
+    model = f"{plain}-int8" if quantized else plain
+    say(f"{name}: exporting {model}, unless it is there already")
+    calibration = ["--precision", "int8", "--calibration", str(images[0].parent)] if quantized else []
+    _export(architecture, str(weights) if trained else "untrained", model, artifacts, *calibration)
+    return Subject(name, artifacts, model, images, note)
 
 
 def photos(shared: Path, scratch: Path) -> tuple[Path, ...]:
@@ -105,16 +97,10 @@ def tiny_jpeg() -> bytes:
     return fitting[-1]
 
 
-def _export(architecture: str, weights: str, name: str, artifacts: Path) -> None:
+def _export(architecture: str, weights: str, name: str, artifacts: Path, *more: str) -> None:
     # A process of its own: PyTorch and its threads have no business in one that measures.
-    command = [sys.executable, "-m", "export", architecture, "--weights", weights, "--name", name]
+    command = [sys.executable, "-m", "export", architecture, "--weights", weights, "--name", name, *more]
     subprocess.run([*command, "--output", str(artifacts), "--if-missing", "--quiet"], check=True)
-
-
-def _quantize(source: Path, target: Path, images: Sequence[Path]) -> None:
-    decoder = Decoder(Preprocessing(resize=256, crop=224, mean=(0, 0, 0), std=(1, 1, 1)))
-    name = target.parent.parent.name
-    quantize(source, target, [decoder.decode(path.read_bytes()) for path in images], name)
 
 
 def _paint(folder: Path) -> list[Path]:
