@@ -9,6 +9,7 @@ buffers that they were captured with. So those never move: each batch size (buck
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from concurrent.futures import Future
@@ -22,6 +23,7 @@ import onnxruntime as ort
 from service.contract import INPUT_NAME, OUTPUT_NAME
 from service.engine.device import Resident
 from service.engine.interface import duration
+from service.shortage import is_shortage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from service.engine.device import Buffer, Device
 
     _Call = tuple[Future[Any], Callable[[], Any]]
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -147,8 +151,15 @@ class Lane:
         self._timed(plain, _RUNS_TO_CAPTURE)
         if self._graphs is False:
             return
-        replayed = self._made(size, size)
-        self._timed(replayed, _RUNS_TO_CAPTURE)
+        try:
+            replayed = self._made(size, size)
+            self._timed(replayed, _RUNS_TO_CAPTURE)
+        except Exception as error:
+            if self._graphs or is_shortage(error):
+                raise
+            logger.warning("no CUDA graphs: a batch of %d could not be captured: %s", size, error)
+            self._graphs = False
+            return
         if self._graphs or self._timed(replayed, _TIMED_RUNS) < self._timed(plain, _TIMED_RUNS):
             self._buckets[size] = replayed
 

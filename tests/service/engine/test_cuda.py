@@ -226,6 +226,30 @@ def test_graphs_are_kept_for_the_buckets_that_they_make_faster(
     assert recorder.asked[-1][1] == ("2" if captured else "-1")
 
 
+@pytest.mark.parametrize("insisted", [False, True])
+def test_where_a_graph_cannot_be_captured_there_is_none_unless_it_is_insisted_on(
+    artefact: Path, insisted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> None:
+        raise RuntimeError("cudaErrorStreamCaptureUnsupported")
+
+    lane = Lane(
+        HostDevice(),
+        contract_of(cpu_session(artefact)),
+        lambda _: Recorder(cpu_session(artefact), lambda: None, fails),  # type: ignore[arg-type,return-value]
+        graphs=insisted or None,
+    )
+    if insisted:
+        with pytest.raises(RuntimeError, match="CaptureUnsupported"):
+            lane.prepare(2)
+        return
+    lane.prepare(2)
+    lane.prepare(4)
+    assert lane.captured == []
+    assert caplog.text.count("no CUDA graphs") == 1, "what failed once is not tried again"
+    assert lane.infer(greys([40, 50])).argmax(1).tolist() == [40, 50]
+
+
 def test_graphs_are_not_asked_for_where_the_session_has_none(artefact: Path) -> None:
     lane = Lane(HostDevice(), contract_of(cpu_session(artefact)), lambda _: cpu_session(artefact))
     lane.prepare(2)
