@@ -10,7 +10,7 @@ from export.to_onnx import to_onnx
 from tests.export.conftest import FULL, Graph, slim_vgg
 
 
-def part(name: str, multiply_adds: float = 0.04, parameters: float = 0.005) -> Part:
+def part(name: str, multiply_adds: float = 0.02, parameters: float = 0.005) -> Part:
     return Part(name, (name,), multiply_adds, parameters)
 
 
@@ -33,7 +33,7 @@ def test_a_net_without_blocks_has_no_parts() -> None:
 
 def test_what_gains_more_than_it_costs_stays_and_the_rest_does_not() -> None:
     candidates = [part("dear"), part("dull"), part("good")]
-    gains = {"dear": 0.09, "dull": 0.0, "good": 0.3}  # a part of 4% takes a tenth more time
+    gains = {"dear": 0.15, "dull": 0.0, "good": 0.3}  # a part of 2% takes 16% more time
 
     def divergence(left: list[Part]) -> float:
         return 1 - sum(gains[each.name] for each in left)
@@ -46,10 +46,10 @@ def test_together_they_keep_to_the_size_and_the_speed() -> None:
     candidates = [part(f"{number}") for number in range(9)] + [part("slow", 0.2), part("large", 0.01, 0.1)]
 
     def divergence(left: list[Part]) -> float:
-        return 1 - sum(0.5 if each.name in ("slow", "large") else 0.2 + 0.01 * int(each.name) for each in left) / 2
+        return 1 - sum(0.5 if each.name in ("slow", "large") else 0.4 + 0.01 * int(each.name) for each in left) / 2
 
     kept = worth_leaving(candidates, divergence)
-    assert [each.name for each in kept] == ["8", "7"]  # a third would be more than a tenth of the multiply-adds
+    assert [each.name for each in kept] == ["8", "7"]  # a third would be more than a twentieth of the multiply-adds
 
 
 def test_what_helps_alone_and_harms_together_is_not_left_together() -> None:
