@@ -17,6 +17,7 @@ from service.announcement import announce
 from service.connections import Connections, affordable
 from service.lifecycle import Phase
 from service.listener import listeners
+from service.memory import set_aside_what_stays
 from service.patience import Patience, PatientProtocol, quieten_protocol
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Server(uvicorn.Server):
         Args:
             sockets: The service's, and where it has one of its own the management's.
         """
+        set_aside_what_stays()
         service, management = (sockets or [])[:1], (sockets or [])[1:]
         await super().startup(service)
         for listener in management:
