@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 if TYPE_CHECKING:
     import asyncio
 
-
+_MUCH_BYTES = 256 * 1024  # most photos are less
 _LINGER_S = 2.0
 _UNSENT_S = 0.25
 
@@ -35,6 +35,25 @@ class OneWriteProtocol(HttpToolsProtocol):
         """Take what the client sends, unless it has had its answer and is to go."""
         if not self.transport.lingers:
             super().data_received(data)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body: whoever waits for it is called when it is whole, or much.
+
+        uvicorn stops reading at 64 KiB until that is taken, so that a photo comes in several parts, each a turn of the
+        loop and a copy of what came before.
+        """
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > _MUCH_BYTES:
+            self.flow.pause_reading()
+            cycle.message_event.set()
+
+    def on_chunk_complete(self) -> None:
+        """Call whoever waits for a body that did not declare its length: it may be too much already."""
+        if self.cycle is not None:
+            self.cycle.message_event.set()
 
     def shutdown(self) -> None:
         """Close, but give a client that has only just connected, or is about to ask again, time to send its request."""

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     assert scope["type"] == "http"
-    while scope["path"] != "/early" and (await receive()).get("more_body"):
-        pass
+    parts = []
+    while scope["path"] != "/early":
+        message = await receive()
+        parts.append(len(message["body"]))
+        if not message.get("more_body"):
+            break
+    if scope["path"] == "/parts":
+        counted = ",".join(map(str, parts)).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": counted})
+        return
     head = [(b"content-length", b"5")] if scope["path"] == "/plain" else []
     if scope["path"] == "/empty":
         await send({"type": "http.response.start", "status": 204, "headers": []})
@@ -160,3 +169,18 @@ def test_who_has_just_connected_when_the_server_stops_is_answered(monkeypatch: p
         time.sleep(0.05)
         connection.sendall(request)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("size", [0, 100_000, 3_000_000])
+def test_a_body_comes_whole_or_in_large_parts(size: int) -> None:
+    with served() as port, socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(b"POST /parts HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size)
+        for start in range(0, size, 50_000):  # as they arrive, one after the other
+            connection.sendall(bytes(min(50_000, size - start)))
+            time.sleep(0.001)
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+    parts = [int(part) for part in answer.split(b"\r\n")[-4].split(b",")] if size else [0]
+    assert sum(parts) == size
+    assert len(parts) <= 1 + size // protocol._MUCH_BYTES

@@ -108,5 +108,6 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_nothing_to_log(server
         with connected(server.url) as connection:
             connection.sendall(head("Content-Length: 100000") + bytes(50_000))
     assert httpx.post(f"{server.url}/classify", content=grey(5)).status_code == 200
-    assert server.log[before:] == ""
+    # But for a frontend that was still starting.
+    assert [line for line in server.log[before:].splitlines() if " INFO " not in line] == []
     assert httpx.get(f"{server.url}/healthz").json()["queue_depth"] == 0
