@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # Larger batches than these gain nothing, take memory, and keep a core from who comes next.
 _LARGEST = 8
 _LONGEST_S = 0.2
+# Neighbouring sizes often cost nearly the same an image. By less than this one is not dearer: it was disturbed.
+_NOISE = 1.05
 
 
 class CpuEngine:
@@ -59,7 +61,7 @@ class CpuEngine:
         return rows
 
     def warm_up(self, max_batch_size: int) -> dict[int, float]:
-        """Run batch sizes 1, 2, 4, … as long as an image gets cheaper; return seconds per run."""
+        """Run batch sizes 1, 2, 4, … as long as an image gets no dearer; return seconds per run."""
         grey = grey_image(self.contract)
         if self.can_widen:
             self.infer([grey], wide=True)
@@ -67,13 +69,13 @@ class CpuEngine:
             buckets(min(max_batch_size, _LARGEST)),
             prepare=lambda size: self.infer([grey] * size),  # the first run of a shape allocates
             run=lambda size: self.infer([grey] * size),
-            enough=_gets_no_cheaper,
+            enough=_gets_dearer,
         )
 
 
-def _gets_no_cheaper(seconds: dict[int, float]) -> bool:
+def _gets_dearer(seconds: dict[int, float]) -> bool:
     each = [cost / size for size, cost in seconds.items()]
-    return each[-1] > min(each) or 2 * seconds[max(seconds)] > _LONGEST_S
+    return each[-1] > _NOISE * min(each) or 2 * seconds[max(seconds)] > _LONGEST_S
 
 
 def _sessions(path: Path, narrow: int, wide: int) -> tuple[ort.InferenceSession, ort.InferenceSession]:

@@ -268,14 +268,15 @@ def test_the_bound_is_measured_without_copies(artefact: Path) -> None:
 def test_an_engine_that_is_let_go_ends_its_threads_and_gives_its_memory_back(artefact: Path) -> None:
     card = Card()
     room = card.room
-    before = threading.active_count()
+    others = set(threading.enumerate())
     engine = on_host(artefact, card)
     engine.warm_up(4)
     assert engine.provider == CPU
-    lanes = [thread for thread in threading.enumerate() if thread.name == "lane"][-2:]
+    lanes = set(threading.enumerate()) - others
+    assert {thread.name for thread in lanes} == {"lane"}
     del engine
     gc.collect()
     for thread in lanes:
         thread.join(10)
-    assert threading.active_count() == before
+    assert not any(thread.is_alive() for thread in lanes)
     assert card.room == room
