@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -37,6 +37,21 @@ class Occupancy(NamedTuple):
     total: int
 
 
+class Loan(NamedTuple):
+    """Memory that one image is decoded into.
+
+    Attributes:
+        pixels: uint8 (H, W, 3); for `--decoder gpu` (n,), room for a file as well; None for anywhere.
+        give_back: To be called once nothing is written there any more. Until then nobody else has it.
+    """
+
+    pixels: NDArray[np.uint8] | None
+    give_back: Callable[[], None]
+
+
+ANYWHERE = Loan(None, lambda: None)
+
+
 class Place(Protocol):
     """A place in line, held while the caller prepares its images; leaving the block gives it back."""
 
@@ -48,8 +63,8 @@ class Place(Protocol):
     ) -> None:
         """Give it back."""
 
-    def buffer(self, index: int) -> NDArray[np.uint8] | None:
-        """Return where image `index` should be decoded to, (H, W, 3), or None for anywhere."""
+    def lend(self, index: int) -> Loan:
+        """Return where image `index` should be decoded to. The place may be left before that is given back."""
 
     async def infer(self, images: Images) -> Answer:
         """Stand in line with `images`, no more than were reserved, and return their rows.

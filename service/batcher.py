@@ -17,7 +17,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from service.appointments import Appointments
-from service.backend import Answer
+from service.backend import ANYWHERE, Answer
 from service.delivery import Part, deliver, fail, failure_of, unanswered
 from service.errors import DeadlineExceeded, EngineLost, QueueFull, ServiceError, Unavailable
 from service.line import Job, Line, level_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from service.backend import Images
+    from service.backend import Images, Loan
     from service.cost import CostModel
     from service.lanes import Lanes, Threads
     from service.tracing import Tracer
@@ -313,8 +313,9 @@ class Place:
         self._images = 0
         self._batcher._settle()
 
-    def buffer(self, index: int) -> None:
+    def lend(self, index: int) -> Loan:
         """Images may be decoded to anywhere: this process reads them where they are."""
+        return ANYWHERE
 
     async def infer(self, images: Images) -> Answer:
         """Stand in line; see `service.backend.Place.infer`."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from service.backend import Backend, Images, Occupancy, Place
+    from service.backend import Backend, Images, Loan, Occupancy, Place
     from service.errors import ServiceError
     from service.metrics import Metrics
     from service.workers import Workers
@@ -124,9 +124,9 @@ class _CachedPlace:
     def __exit__(self, *error: object) -> None:
         self._place.__exit__(None, None, None)
 
-    def buffer(self, index: int) -> NDArray[np.uint8] | None:
-        """See `service.backend.Place.buffer`."""
-        return self._place.buffer(index)
+    def lend(self, index: int) -> Loan:
+        """See `service.backend.Place.lend`."""
+        return self._place.lend(index)
 
     async def infer(self, images: Images) -> Answer:
         """Return the rows of `images`, computed or known; see `service.backend.Place.infer`."""

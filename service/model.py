@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from service.backend import Backend, Images
+    from service.backend import Backend, Images, Place
     from service.contract import Contract
     from service.golden import GoldenResult
     from service.metrics import Metrics
@@ -102,9 +102,9 @@ class Model:
         with self.backend.reserve(1, deadline_s=deadline_s, priority=priority) as place:
             started_s = time.monotonic()
             try:
-                image = await self._workers.run(self._decode, body, place.buffer(0))
+                image = await self._decoded(body, place, 0)
             except asyncio.CancelledError:
-                self._metrics.dropped("cancelled", 1)
+                self._left(1, deadline_s)
                 raise
             except ServiceError as error:
                 self._metrics.refused(error)
@@ -124,11 +124,11 @@ class Model:
         """
         with self.backend.reserve(len(bodies), deadline_s=deadline_s, priority=priority) as place:
             started_s = time.monotonic()
-            buffers = map(place.buffer, range(len(bodies)))
+            decoding = (self._decoded_or_error(body, place, index) for index, body in enumerate(bodies))
             try:
-                decoded = await asyncio.gather(*map(self._decoded_or_error, bodies, buffers))
+                decoded = await asyncio.gather(*decoding)
             except asyncio.CancelledError:
-                self._metrics.dropped("cancelled", len(bodies))
+                self._left(len(bodies), deadline_s)
                 raise
             decode_s = time.monotonic() - started_s
             images = [image for image in decoded if not isinstance(image, ServiceError)]
@@ -158,9 +158,16 @@ class Model:
         await self.backend.close(drain=drain)
         self._release()
 
-    async def _decoded_or_error(self, body: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8] | ServiceError:
+    async def _decoded(self, body: bytes, place: Place, index: int) -> Pixels:
+        out, give_back = place.lend(index)
+        return await self._workers.run_with(give_back, self._decode, body, out)
+
+    async def _decoded_or_error(self, body: bytes, place: Place, index: int) -> Pixels | ServiceError:
         try:
-            return await self._workers.run(self._decode, body, out)
+            return await self._decoded(body, place, index)
         except ServiceError as error:
             self._metrics.refused(error)
             return error
+
+    def _left(self, images: int, deadline_s: float) -> None:
+        self._metrics.dropped("expired" if time.monotonic() >= deadline_s else "cancelled", images)

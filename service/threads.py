@@ -20,6 +20,11 @@ def available_cores(cgroup: Path = _CGROUP) -> int:
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
 
 
+def share_of_cores(processes: int) -> int:
+    """Return how many threads each of so many processes should have, so that together they keep every core busy."""
+    return math.ceil(available_cores() / processes)
+
+
 def _cgroup_quota(cgroup: Path) -> float | None:
     """Return the quota in cores, or None without one; cgroup v2 `cpu.max`, then v1 `cpu.cfs_*` (kernel docs)."""
     try:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 class _Call:
     """One call, on its way to a thread and back."""
 
-    __slots__ = ("args", "ended", "error", "function", "future", "kwargs", "left", "result", "started")
+    __slots__ = ("args", "error", "function", "future", "kwargs", "release", "result", "started")
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, future: asyncio.Future[Any]) -> None:
         self.function = function
@@ -36,10 +36,9 @@ class _Call:
         self.kwargs = kwargs
         self.future = future
         self.started = False  # a thread has taken it
-        self.ended = False  # the loop knows that the thread is done with it
         self.result: Any = None
         self.error: BaseException | None = None
-        self.left: asyncio.Future[None] | None = None  # resolved with `ended`, where the caller waits for that
+        self.release: Callable[[], None] | None = None  # to be called once the thread is done with it
 
 
 class Workers:
@@ -73,14 +72,27 @@ class Workers:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return `function(*args, **kwargs)`, called on one of the threads.
 
-        A cancelled call that no thread has taken yet is never made. One that is being made is waited for, so that
-        whatever the function writes to is left alone when this returns.
+        A cancelled call that no thread has taken yet is never made. One that is being made goes on, for nobody: what it
+        was given may still be in use when this is over.
+        """
+        result: T = await self._submit(self._normal, function, args, kwargs).future
+        return result
+
+    async def run_with(
+        self, release: Callable[[], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do as `run` does, and call `release` on the loop, once, when the function uses nothing any more.
+
+        That is when it has ended, which may be after this was cancelled, or when it is clear that it never begins.
         """
         call = self._submit(self._normal, function, args, kwargs)
+        call.release = release
         try:
             result: T = await call.future
         except asyncio.CancelledError:
-            await self._leave(call)
+            if not call.started:  # nor will it be made: whichever thread takes it finds it cancelled
+                call.release = None
+                release()
             raise
         return result
 
@@ -111,14 +123,6 @@ class Workers:
         self._started = True
         for number in range(self._threads):
             threading.Thread(target=self._work, args=[loop], name=f"{self._name}-{number}", daemon=True).start()
-
-    async def _leave(self, call: _Call) -> None:
-        if not call.started or call.ended:
-            return
-        call.left = asyncio.get_running_loop().create_future()
-        while not call.left.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(call.left)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._take(loop):
@@ -159,10 +163,9 @@ class Workers:
         self._waking = False
         while self._ended:
             call = self._ended.popleft()
-            call.ended = True
             self._outstanding -= 1
-            if call.left is not None and not call.left.done():
-                call.left.set_result(None)
+            if call.release is not None:
+                call.release()
             if call.future.done():
                 continue
             if call.error is not None:

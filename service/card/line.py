@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from service.backend import Answer, Backend, Images, Occupancy
+    from service.backend import Answer, Backend, Images, Loan, Occupancy
     from service.backend import Place as AnyPlace
     from service.card.decoder import CardDecoder
     from service.engine.device import Resident
@@ -167,9 +167,9 @@ class Place:
     def __exit__(self, *of_the_block: object) -> None:
         self._inner.__exit__(*of_the_block)  # type: ignore[arg-type]  # what the caller was given
 
-    def buffer(self, index: int) -> NDArray[np.uint8] | None:
+    def lend(self, index: int) -> Loan:
         """Return where image `index` should go; see `service.backend.Place`."""
-        return self._inner.buffer(index)
+        return self._inner.lend(index)
 
     async def infer(self, images: Images) -> Answer:
         """Have files decoded, then stand in line; see `service.backend.Place.infer`.

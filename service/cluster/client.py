@@ -4,7 +4,7 @@
     an engine ──▶ outcome ──▶ rows are copied out of the slots, the slots are free
 
 Everything here runs on one event loop. Slots that an engine has been told of come back only when it has answered
-or is dead, also when the caller has hung up meanwhile.
+or is dead, also when the caller has hung up meanwhile; slots that are being decoded into, when the decoder has ended.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ import numpy as np
 import zmq
 
 from service.appointments import Appointments
-from service.backend import Occupancy
+from service.backend import Loan, Occupancy
 from service.cluster.link import Link
 from service.cluster.slots import Slots
 from service.errors import DeadlineExceeded, QueueFull, ServiceError, Unavailable
 from service.line import level_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from service.backend import Answer, Images
     from service.cluster.arena import Arena
     from service.cluster.messages import Sender
@@ -180,9 +178,10 @@ class Place:
         self._slots = []
         self._client.left()
 
-    def buffer(self, index: int) -> NDArray[np.uint8]:
+    def lend(self, index: int) -> Loan:
         """Return the pixels of the slot for image `index`, (H, W, 3)."""
-        return self._client.slots.pixels[self._slots[index]]
+        slot = self._slots[index]
+        return Loan(self._client.slots.pixels[slot], self._client.slots.lend(slot))
 
     async def infer(self, images: Images) -> Answer:
         """Stand in line; see `service.backend.Place.infer`."""

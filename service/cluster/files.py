@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.backend import Loan
 from service.cluster.client import Place
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ class FilePlace(Place):
 
     __slots__ = ()
 
-    def buffer(self, index: int) -> NDArray[np.uint8]:
+    def lend(self, index: int) -> Loan:
         """Return all of the slot for image `index`, uint8 (n,)."""
-        return self._client.slots.files[self._slots[index]]
+        slot = self._slots[index]
+        return Loan(self._client.slots.files[slot], self._client.slots.lend(slot))
 
     def _hand_over(self, images: Images) -> list[int]:
         """Return the slots that `images` are in, in their order, and note in each what it holds."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import shutil
 import sys
@@ -21,7 +20,7 @@ from service.cluster.messages import Sender
 from service.cluster.tally import Tally
 from service.model import Model
 from service.server import Server
-from service.threads import available_cores
+from service.threads import share_of_cores
 from service.workers import Workers
 
 if TYPE_CHECKING:
@@ -59,8 +58,7 @@ def run(
         connection: This side of the pipe to the supervisor.
     """
     if not settings.decode_threads:  # the cores are for all frontends
-        share = math.ceil(available_cores() / settings.frontends)
-        settings = settings.model_copy(update={"decode_threads": share})
+        settings = settings.model_copy(update={"decode_threads": share_of_cores(settings.frontends)})
     sys.exit(Frontend(settings, folder, Sender(index, generation), Control(connection)).run_with(listeners))
 
 

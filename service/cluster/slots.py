@@ -1,13 +1,17 @@
-"""A frontend's own range of the arena: who gets which slot, counted on the board for everyone to see."""
+"""A frontend's own range of the arena: who gets which slot, counted on the board for everyone to see.
+
+What is counted are callers. A slot may be in use for longer than its caller is there: nothing interrupts a decoder.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Slots:
-    """Leases slots. Each has one holder at a time: this free list, a place, or a submission.
+    """Leases slots. Each has one holder at a time: this free list, a place, a submission, or a decoder left behind.
 
     Args:
         arena: The shared memory.
@@ -30,6 +34,8 @@ class Slots:
         self._board = arena.board
         self._frontend = frontend
         self._free = list(reversed(arena.layout.slots_of(frontend)))  # last in, first out: still in a cache
+        self._lent: set[int] = set()  # to decoders
+        self._left_behind: set[int] = set()  # of these, those whose callers are gone
         self._board.forget_frontend(frontend)  # what a predecessor had
 
     @property
@@ -45,9 +51,24 @@ class Slots:
         return slots
 
     def give_back(self, slots: Sequence[int], engine: int) -> None:
-        """Take back slots that were meant for `engine`."""
-        self._free.extend(slots)
+        """Take back slots that were meant for `engine`; those that are lent are free once their decoders have ended."""
         self._board.add_outstanding(self._frontend, engine, -len(slots))
+        if self._lent:
+            behind = self._lent.intersection(slots)
+            self._left_behind |= behind
+            slots = [slot for slot in slots if slot not in behind]
+        self._free.extend(slots)
+
+    def lend(self, slot: int) -> Callable[[], None]:
+        """Let a decoder write to a leased slot until what is returned is called."""
+        self._lent.add(slot)
+        return partial(self._returned, slot)
+
+    def _returned(self, slot: int) -> None:
+        self._lent.remove(slot)
+        if slot in self._left_behind:
+            self._left_behind.remove(slot)
+            self._free.append(slot)
 
     def redirect(self, images: int, old: int, new: int) -> None:
         """Count `images` leased images for engine `new` instead of `old`."""

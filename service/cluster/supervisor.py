@@ -22,6 +22,7 @@ from service.cluster.arena import Arena, ArenaError, Layout
 from service.cluster.control import Drain, EngineDown, EngineUp, FrontendGone, Loaded, Opened, Ready, Serving, Stop
 from service.cluster.files import FILE_BYTES
 from service.cluster.post import Post
+from service.threads import share_of_cores
 
 if TYPE_CHECKING:
     import socket
@@ -244,15 +245,17 @@ class Supervisor:
 
 def _layout(settings: Settings, loaded: Loaded) -> Layout:
     # One frontend may get all the connections, so each has slots for all that may wait, decode or run at once in the
-    # whole service: it never refuses for want of slots what the queue has room for, and nobody shares a free list.
+    # whole service, and for what its threads still decode for nobody: it never refuses for want of slots what the
+    # queue has room for, and nobody shares a free list.
     in_runs = len(settings.devices) * loaded.lanes * settings.max_batch_size
+    decoding = settings.decode_threads or share_of_cores(settings.frontends)
     contract = loaded.promise.contract
     return Layout(
         crop=contract.preprocessing.crop,
         classes=len(contract.labels),
         frontends=settings.frontends,
         engines=len(settings.devices),
-        slots_each=settings.queue_capacity + in_runs,
+        slots_each=settings.queue_capacity + in_runs + decoding,
         file_bytes=FILE_BYTES if settings.decoder == "gpu" else 0,
     )
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -69,33 +70,64 @@ def test_a_cancelled_call_that_no_thread_has_taken_is_never_made() -> None:
     assert made == [3]
 
 
-def test_a_cancelled_call_that_is_being_made_is_waited_for() -> None:
-    buffer = bytearray(1)
+def test_a_cancelled_call_that_is_being_made_is_left_at_once_and_what_it_uses_released_when_it_has_ended() -> None:
+    buffer, gate = bytearray(1), threading.Event()
+    released: list[int] = []
 
-    def write_slowly() -> None:
-        time.sleep(0.1)
+    def write_late() -> None:
+        assert gate.wait(5)
         buffer[0] = 1
 
     async def main() -> None:
         workers = Workers(1, "test")
-        call = asyncio.create_task(workers.run(write_slowly))
+        call = asyncio.create_task(workers.run_with(lambda: released.append(buffer[0]), write_late))
         await asyncio.sleep(0.02)
         call.cancel()
-        await asyncio.sleep(0.02)
-        call.cancel()  # impatience changes nothing
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert buffer[0] == 1  # whoever reuses the buffer now is not written over
+        assert released == []  # whoever got the buffer now would be written over
+        gate.set()
+        await workers.run(int)
+        assert released == [1]
         workers.close()
 
     asyncio.run(main())
+
+
+def test_what_a_call_uses_is_released_once_however_it_ends() -> None:
+    gate = threading.Event()
+    released: list[str] = []
+
+    async def main() -> None:
+        workers = Workers(1, "test")
+        assert await workers.run_with(lambda: released.append("returned"), divmod, 7, 3) == (2, 1)
+        with pytest.raises(ZeroDivisionError):
+            await workers.run_with(lambda: released.append("raised"), divmod, 7, 0)
+        busy = asyncio.create_task(workers.run(gate.wait, 5))
+        waiting = asyncio.create_task(workers.run_with(lambda: released.append("never made"), int))
+        await asyncio.sleep(0.02)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert released == ["returned", "raised", "never made"]  # though the thread has not come to it yet
+        gate.set()
+        assert await busy
+        await workers.run(int)
+        workers.close()
+
+    asyncio.run(main())
+    assert released == ["returned", "raised", "never made"]
 
 
 def test_thousands_of_calls_with_a_third_cancelled_leave_nothing_hanging() -> None:
     async def main() -> None:
         draw = random.Random(0)
         workers = Workers(4, "test")
-        tasks = [asyncio.create_task(workers.run(lambda value: value, number)) for number in range(6000)]
+        released: list[int] = []
+        tasks = [
+            asyncio.create_task(workers.run_with(partial(released.append, number), lambda value: value, number))
+            for number in range(6000)
+        ]
         for task in tasks:
             if draw.random() < 1 / 3:
                 await asyncio.sleep(0)
@@ -103,6 +135,8 @@ def test_thousands_of_calls_with_a_third_cancelled_leave_nothing_hanging() -> No
         results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
         for number, result in enumerate(results):
             assert result == number or isinstance(result, asyncio.CancelledError)
+        await workers.run(int)
+        assert len(released) == len(set(released)) >= sum(isinstance(result, int) for result in results) >= 4000
         assert len(asyncio.all_tasks()) == 1
         workers.close()
 

@@ -8,6 +8,8 @@ import math
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,6 +20,8 @@ from service.api.disconnect import PATIENCE_S, WhileConnected
 from service.errors import DeadlineExceeded
 from tests.service.api.greys import grey, top
 from tests.service.apps import FakeEngine, Gate, eventually, served
+from tests.service.scrapes import Scrape
+from tests.service.serving import Service, serving
 
 
 class Client:
@@ -136,10 +140,11 @@ def test_being_cancelled_by_somebody_else_stays_a_cancellation() -> None:
 # --- on a real socket ---
 
 
-def begin(url: str, body: bytes) -> socket.socket:
+def begin(url: str, body: bytes, *headers: str) -> socket.socket:
     host, _, port = url.removeprefix("http://").partition(":")
-    connection = socket.create_connection((host, int(port)))
-    connection.sendall(f"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    lines = ["POST /classify HTTP/1.1", "Host: a", f"Content-Length: {len(body)}", *headers, "", ""]
+    connection.sendall("\r\n".join(lines).encode() + body)
     return connection
 
 
@@ -175,3 +180,46 @@ def test_who_hangs_up_while_waiting_gives_the_place_to_somebody_who_is_there(
     assert answers == [5]
     assert sum(engine.batches) == 3  # those who had left never reached the engine
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture(scope="module", params=[(), ("--frontends", "1")], ids=["one process", "a frontend"])
+def busy(request: pytest.FixtureRequest, artifacts: Path) -> Iterator[Service]:
+    """A service with a single place in line, and a single thread to decode."""
+    limits = ("--queue-capacity", "1", "--max-images-per-request", "1", "--decode-threads", "1")
+    with serving(artifacts, *limits, *request.param) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def large() -> bytes:
+    """An image that takes a second or so to decode, and few bytes: as many pixels as are allowed."""
+    return grey(7, size=(8192, 8192))
+
+
+@pytest.mark.parametrize("reason", ["cancelled", "expired"])
+def test_who_leaves_while_its_image_is_decoded_frees_its_place_at_once(
+    busy: Service, large: bytes, reason: str
+) -> None:
+    with httpx.Client(base_url=busy.url) as client:
+        client.post("/classify", content=grey(1)).raise_for_status()  # what an image costs is known
+        before = Scrape(client.get("/metrics").text)
+        started_s = time.monotonic()
+        if reason == "cancelled":
+            with begin(busy.url, large):
+                assert eventually(lambda: client.get("/healthz").json()["queue_depth"] == 1)
+        else:
+            with begin(busy.url, large, "X-Request-Timeout-Ms: 150") as connection:
+                assert connection.recv(64).startswith(b"HTTP/1.1 504 ")
+        assert eventually(lambda: client.get("/healthz").json()["queue_depth"] == 0)
+        freed_s = time.monotonic()
+        found = Scrape(client.get("/metrics").text)
+        # Not refused, though there is one place only; answered when the thread has come to the large one's end.
+        assert top(client.post("/classify", content=grey(5)).raise_for_status().json()["predictions"]) == 5
+        answered_s = time.monotonic()
+    assert freed_s - started_s < (answered_s - started_s) * 0.7
+    dropped, requests = "resnet_dropped_images_total", "resnet_requests_total"
+    assert found.get(dropped, reason=reason) - before.get(dropped, reason=reason) == 1
+    ended = {"endpoint": "/classify", "outcome": reason}
+    assert found.get(requests, **ended) - before.get(requests, **ended) == 1
+    assert found.get("resnet_requests_in_flight") == 0
+    assert found.get("resnet_saved_compute_seconds_total") > before.get("resnet_saved_compute_seconds_total")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.backend import Answer
+from service.backend import ANYWHERE, Answer, Loan
 from service.card.decoder import CardDecoder
 from service.card.line import DecodingBackend
 from service.engine.device import Resident
@@ -37,8 +37,8 @@ class Inner:
     def __exit__(self, *_: object) -> None:
         self.places -= 1
 
-    def buffer(self, index: int) -> None:
-        return None
+    def lend(self, index: int) -> Loan:
+        return ANYWHERE
 
     async def infer(self, images: Any) -> Answer:
         known = [image.address if isinstance(image, Resident) else -int(image[0, 0, 0]) for image in images]

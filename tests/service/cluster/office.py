@@ -135,8 +135,10 @@ async def ask(client: Client, *known: int, **options: Any) -> Answer:
     with client.reserve(len(known), **options) as place:
         images = []
         for index, number in enumerate(known):
-            buffer = place.buffer(index)
+            buffer, give_back = place.lend(index)
+            assert buffer is not None
             buffer[0, 0] = [number & 255, number >> 8 & 255, number >> 16]
+            give_back()
             images.append(buffer)
         await asyncio.sleep(0)
         return await place.infer(images)

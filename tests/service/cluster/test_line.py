@@ -61,8 +61,11 @@ def test_images_that_failed_to_decode_and_images_from_elsewhere_keep_the_order(t
     async def main() -> None:
         async with office(tmp_path) as here:
             with here.clients[0].reserve(4) as place:
-                buffers = [place.buffer(index) for index in range(4)]
+                loans = [place.lend(index) for index in range(4)]
+                buffers = [loan.pixels for loan in loans if loan.pixels is not None]
                 buffers[3][0, 0], buffers[1][0, 0] = (7, 0, 0), (8, 0, 0)
+                for loan in loans:
+                    loan.give_back()
                 elsewhere = np.array([[[9, 0, 0]]], np.uint8)
                 answer = await place.infer([buffers[3], elsewhere, buffers[1]])
             assert numbers(answer.rows) == [7, 9, 8]
@@ -75,7 +78,7 @@ def test_what_a_place_was_not_made_for_is_refused(tmp_path: Path) -> None:
     async def main() -> None:
         async with office(tmp_path) as here:
             with here.clients[0].reserve(1) as place, pytest.raises(ValueError, match="2 images, but a place for 1"):
-                await place.infer([place.buffer(0)] * 2)
+                await place.infer([np.zeros((1, 1, 3), np.uint8)] * 2)
             with pytest.raises(Unprocessable):
                 here.clients[0].reserve(1, priority=6)
             assert here.all_free()
@@ -114,6 +117,28 @@ def test_an_image_being_decoded_holds_a_place_that_every_frontend_sees(tmp_path:
                     here.clients[1].reserve(2)
                 with here.clients[1].reserve(1):
                     pass
+            assert here.all_free()
+
+    run(main())
+
+
+def test_who_leaves_while_its_image_is_decoded_gives_its_place_back_at_once_and_the_slot_when_that_has_ended(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        async with office(tmp_path, capacity=2, slots_each=3) as here:
+            client = here.clients[0]
+            with client.reserve(2) as place:
+                still, ended = place.lend(0), place.lend(1)
+                ended.give_back()
+            assert client.depth == 0
+            assert client.slots.free == 2
+            with client.reserve(2) as other:  # every place there is
+                taken = [other.lend(index) for index in range(2)]
+                assert all(loan.pixels is not still.pixels for loan in taken)
+                for loan in taken:
+                    loan.give_back()
+            still.give_back()
             assert here.all_free()
 
     run(main())
@@ -236,8 +261,10 @@ def test_images_decoded_for_an_engine_that_died_go_to_another(tmp_path: Path) ->
         async with office(tmp_path, engines=2) as here:
             client = here.clients[0]
             with client.reserve(1) as place:
-                image = place.buffer(0)
+                image, give_back = place.lend(0)
+                assert image is not None
                 image[0, 0] = (42, 0, 0)
+                give_back()
                 client.disconnect(0)
                 assert numbers((await place.infer([image])).rows) == [42]
             assert here.engines[1].lanes.batches == [[42]]
