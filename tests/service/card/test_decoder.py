@@ -67,13 +67,15 @@ def test_every_ordinary_kind_of_jpeg_is_the_cards_and_comes_out_the_same(
     body = jpeg(**options)  # type: ignore[arg-type]
     file = sorter.sort(body, None)
     assert file.tobytes() == body
-    (resident,) = card_decoder().decode([file])
+    decoder = card_decoder()  # whose memory the pixels are in
+    (resident,) = decoder.decode([file])
     np.testing.assert_array_equal(pixels_of(resident), Decoder(preprocessing()).decode(body))
 
 
 def test_what_the_codec_cannot_decode_harms_nobody_else_in_the_batch() -> None:
     good, broken, junk = jpeg(), with_bad_tables(jpeg()), b"no image"
-    found = card_decoder().decode([file_of(body) for body in (junk, good, broken, good)])
+    decoder = card_decoder()
+    found = decoder.decode([file_of(body) for body in (junk, good, broken, good)])
     assert [resident is not None for resident in found] == [False, True, False, True]
     np.testing.assert_array_equal(pixels_of(found[1]), pixels_of(found[3]))
 
