@@ -77,6 +77,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},  # it looks for providers with each request
     )
     app.state.lifecycle = lifecycle
+    app.state.metrics = metrics
     app.state.keys = Keys(settings.api_keys_file) if settings.api_keys_file is not None else None
     direct = [*classify.routes(settings, lifecycle), *infer.routes(settings, lifecycle)]
     app.router.routes.extend([*direct, *page.routes()])

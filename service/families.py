@@ -12,11 +12,12 @@ IMAGES = tuple(float(1 << power) for power in range(11))
 
 INFER = "/v2/models/{name}/infer"  # of any model, in any version
 ENDPOINTS = ("/classify", "/classify/batch", INFER)
-ANSWERED, CANCELLED = "answered", "cancelled"
-# Besides these two, the `reason` of each class in `service.errors`.
+ANSWERED, CANCELLED, SLOW = "answered", "cancelled", "slow"
+# Besides these three, the `reason` of each class in `service.errors`.
 OUTCOMES = (
     ANSWERED,
     CANCELLED,
+    SLOW,
     "rejected",
     "expired",
     "unavailable",
@@ -28,6 +29,8 @@ OUTCOMES = (
     "not_found",
     "failed",
 )
+# What a client is told by the HTTP protocol, whatever it wanted to ask, by status.
+REFUSALS = {400: "malformed", 408: SLOW, 431: "too_large", 503: "unavailable"}
 MODELS = 16  # that predictions are told apart by; those of any further one are counted as "other"
 
 
@@ -74,6 +77,14 @@ REQUEST_SECONDS = Family(
     ("endpoint",),
     _each(*ENDPOINTS),
     SECONDS,
+)
+TURNED_AWAY = Family(
+    "resnet_turned_away_total",
+    "counter",
+    "Clients disconnected in the middle of a request, or before it: too slow (408), not HTTP (malformed, 400), too "
+    "much beside the body (too_large, 431), or everybody else was being answered (unavailable, 503).",
+    ("reason",),
+    _each(*REFUSALS.values()),
 )
 IN_FLIGHT = Family("resnet_requests_in_flight", "gauge", "Requests that are being answered now.")
 DECODE_SECONDS = Family(
@@ -134,6 +145,7 @@ LANES = Family("resnet_engine_lanes", "gauge", "Runs that the engines can do at 
 COUNTED = (
     REQUESTS,
     REQUEST_SECONDS,
+    TURNED_AWAY,
     IN_FLIGHT,
     DECODE_SECONDS,
     QUEUE_SECONDS,

@@ -143,6 +143,10 @@ class Metrics:
             if images:
                 self._add(families.CACHE, (outcome,), images)
 
+    def turned_away(self, status: int) -> None:
+        """Count a client that the protocol told one of `REFUSALS`, and disconnected."""
+        self._add(families.TURNED_AWAY, (families.REFUSALS[status],), 1.0)
+
     def restarted(self, process: str) -> None:
         """Count that a `frontend` or `engine` died and is replaced."""
         self._add(families.RESTARTS, (process,), 1.0)

@@ -12,7 +12,7 @@ import json
 import logging
 from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -20,6 +20,7 @@ from service.protocol import OneWriteProtocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from service.connections import Connections
 
@@ -54,13 +55,23 @@ class PatientProtocol(OneWriteProtocol):
     Args:
         patience: How long they may take.
         connections: Where they are counted.
+        refused: Called with the status of each answer that is given in the application's place. A request that the
+            application knows of by then finds it in its scope, as "refused".
     """
 
-    def __init__(self, *args: Any, patience: Patience, connections: Connections, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        patience: Patience,
+        connections: Connections,
+        refused: Callable[[int], None],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.logger = _logger
         self._patience = patience
         self._crowd = connections
+        self._refused = refused
         self._awaited = _Awaited.HEAD
         self._timed: _Awaited | None = None  # what the timer is for
         self._timer: asyncio.TimerHandle | None = None
@@ -190,9 +201,11 @@ class PatientProtocol(OneWriteProtocol):
             if self._awaited is not _Awaited.BODY or cycle.response_started:
                 cycle.keep_alive = False
                 return
+            cast("dict[str, Any]", cycle.scope)["refused"] = status
             cycle.disconnected = True  # for the application it looks as if the client had hung up
             cycle.message_event.set()
         if cycle is None or not (self._awaited is _Awaited.BODY and cycle.response_complete):
+            self._refused(status)
             body = json.dumps({"title": HTTPStatus(status).phrase, "status": status, "detail": detail}).encode()
             self.transport.write(
                 b"%scontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n%s\r\n%s"

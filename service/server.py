@@ -153,6 +153,7 @@ class Server(uvicorn.Server):
             PatientProtocol,
             patience=Patience(settings.header_timeout_s, settings.body_timeout_s),
             connections=Connections(affordable(settings.max_connections)),
+            refused=self._app.state.metrics.turned_away,
         )
 
     def _management(self) -> Callable[[], PatientProtocol]:

@@ -229,6 +229,16 @@ def questions() -> dict[str, list[Panel]]:
                 "reqps",
                 {"{{outcome}}": outcomes},
                 stack=True,
+                width=6,
+            ),
+            panel(
+                "timeseries",
+                "Disconnected, by reason",
+                "Clients told 400, 408, 431 or 503 by the protocol, in the middle of a request or before it.",
+                "short",
+                {"{{reason}}": rate("resnet_turned_away_total", "reason")},
+                stack=True,
+                width=6,
             ),
             panel(
                 "timeseries",
@@ -237,6 +247,7 @@ def questions() -> dict[str, list[Panel]]:
                 "short",
                 {"{{reason}}": rate("resnet_refused_images_total", "reason")},
                 stack=True,
+                width=6,
             ),
             panel(
                 "timeseries",
@@ -248,6 +259,7 @@ def questions() -> dict[str, list[Panel]]:
                     "{{reason}}": rate("resnet_dropped_images_total", "reason"),
                     "seconds saved": rate("resnet_saved_compute_seconds_total"),
                 },
+                width=6,
             ),
         ],
         "How well are batches filled?": [

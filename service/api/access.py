@@ -68,6 +68,7 @@ class KeyCheck:
                 request_id = name_request(scope)
                 response = respond_to(Request(scope), error)
                 response.raw_headers.append((HEADER, request_id))
+                scope["visit"].answered()
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -17,7 +17,6 @@ from starlette.responses import Response
 from service.api.problems import respond_to
 from service.api.request_id import HEADER, name_request
 from service.errors import Unavailable
-from service.families import CANCELLED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -84,7 +83,7 @@ class FrontDoor:
         try:
             response = await endpoint(request)
         except ClientDisconnect:
-            scope["visit"].outcome = CANCELLED
+            scope["visit"].left(scope.get("refused"))
             return  # nobody is left to answer, and nothing went wrong
         except asyncio.CancelledError:  # the server stops, and has waited for this answer long enough
             response = respond_to(request, Unavailable("the service has stopped", retry_after_s=1.0))

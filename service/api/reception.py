@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from service.api.access_log import LONGEST_PATH, AccessLog
 from service.api.request_id import name_request
-from service.families import ANSWERED, ENDPOINTS, INFER
+from service.families import ANSWERED, CANCELLED, ENDPOINTS, INFER, REFUSALS
 from service.logs import REQUEST
 from service.trace_context import TRACE, trace_id_of
 
@@ -56,6 +56,12 @@ class Visit:
         """Note that it came to a prediction just now."""
         self.timing = timing
         self.predicted_ns = time.time_ns()
+
+    def left(self, refused: int | None) -> None:
+        """Note that its client is gone: of its own accord, or `refused` by the protocol, with that status."""
+        self.outcome = CANCELLED
+        if refused is not None:
+            self.status, self.outcome = refused, REFUSALS[refused]
 
     def answered(self) -> float:
         """Count it, the first time; return how many seconds it took until then.

@@ -20,6 +20,7 @@ from service.keys import Keys
 from tests.service.api.greys import grey, top
 from tests.service.api.problems import assert_problem
 from tests.service.apps import FakeEngine, eventually, served
+from tests.service.scrapes import Scrape
 from tests.service.serving import SHAPES, Service, serving
 
 ORIGIN = "https://shop.example"
@@ -74,6 +75,17 @@ def test_who_has_none_is_told_how_to_send_one(guarded: Service, headers: dict[st
     assert_problem(response, 401)
     assert response.headers["WWW-Authenticate"] == "Bearer"
     assert KEY not in response.text
+
+
+def test_who_has_no_valid_key_is_counted_before_being_told(guarded: Service) -> None:
+    def unauthorized() -> float:
+        text = httpx.get(f"{guarded.url}/metrics", headers={"X-API-Key": KEY}).raise_for_status().text
+        return Scrape(text).get("resnet_requests_total", endpoint="/classify", outcome="unauthorized")
+
+    before = unauthorized()
+    for number, headers in enumerate(({}, {"X-API-Key": "wrong"}, {"Authorization": "Bearer wrong"}), 1):
+        assert classify(guarded.url, headers).status_code == 401
+        assert unauthorized() == before + number
 
 
 def asked_as_written(service: Service, path: str) -> int:

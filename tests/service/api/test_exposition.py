@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 from shutil import which
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from service.errors import EngineFailed
-from service.families import CANCELLED, FAMILIES, OUTCOMES
+from service.families import CANCELLED, FAMILIES, OUTCOMES, REFUSALS
 from tests.conftest import missing
 from tests.service.api.greys import grey, uploads
 from tests.service.apps import FakeEngine, Gate, eventually, running, served, soon
@@ -122,6 +123,30 @@ def test_who_hangs_up_or_runs_out_of_time_is_counted_as_dead_work() -> None:
     assert found.get("resnet_dropped_images_total", reason="expired") == 1
     cost_s = found.get("resnet_inference_duration_seconds_sum")
     assert found.get("resnet_saved_compute_seconds_total") == pytest.approx(2 * cost_s)
+
+
+def test_who_is_disconnected_in_the_middle_of_a_request_is_counted_by_what_it_was_told() -> None:
+    post = b"POST /classify HTTP/1.1\r\nHost: a\r\n"
+    chunked = post + b"Transfer-Encoding: chunked\r\n\r\n"
+    told = {
+        post: b"408",
+        post + b"Content-Length: 99\r\n\r\nabc": b"408",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03": b"400",
+        chunked + b"zz\r\n": b"400",
+        post + b"X-Long: " + b"a" * 70_000: b"431",
+        chunked + b"5;" + b"a=b;" * 20_000: b"431",
+    }
+    with served(FakeEngine(), header_timeout_s=0.2, body_timeout_s=0.2) as url, httpx.Client(base_url=url) as client:
+        host, _, port = url.removeprefix("http://").partition(":")
+        for sent, status in told.items():
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                connection.sendall(sent)
+                assert connection.recv(1024).startswith(b"HTTP/1.1 " + status), sent[:60]
+        found = Scrape(client.get("/metrics").text)
+    away = {reason: found.get("resnet_turned_away_total", reason=reason) for reason in REFUSALS.values()}
+    assert away == {"slow": 2, "malformed": 2, "too_large": 2, "unavailable": 0}
+    assert outcomes(found) == {"slow": 1, "malformed": 1, "too_large": 1}  # those whose heads had come
+    assert found.get("resnet_requests_in_flight") == 0
 
 
 def test_before_and_after_the_model_is_there() -> None:
