@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 from export.errors import BadInput
 from export.graph import layers, run
 from export.images import Pixels
+from export.scratch import scratch
 from models.photos import find_photos
 from service.contract import INPUT_NAME, Preprocessing
 from service.errors import ServiceError
@@ -80,12 +80,10 @@ def measure_ranges(
         images: To run it on, (N, H, W, 3).
         progress: Whether to draw a progress bar on standard error.
     """
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):  # it prints
-        plain = Path(folder) / "model.onnx"
+    with scratch() as folder, contextlib.redirect_stdout(io.StringIO()):  # it prints
+        plain = folder / "model.onnx"
         onnx.save(model, plain)
-        calibrater = _Percentiles(
-            plain, operators, augmented_model_path=str(Path(folder) / "augmented.onnx"), num_bins=_BINS
-        )
+        calibrater = _Percentiles(plain, operators, augmented_model_path=str(folder / "augmented.onnx"), num_bins=_BINS)
         calibrater.augment_graph()
         calibrater.create_inference_session()
         for image in tqdm(images, desc="calibrating", unit="image", disable=not progress, leave=False):

@@ -12,11 +12,9 @@ softmax stay in float32: they cost next to nothing, and eight bits of logits wou
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -29,6 +27,7 @@ from export.calibration import Ranges, measure_ranges
 from export.graph import FloatArray, probabilities
 from export.images import Pixels
 from export.rounding import Overrides, round_weights
+from export.scratch import scratch
 from export.sensitivity import Part, parts, worth_leaving
 from export.stem import fold_preprocessing
 
@@ -119,8 +118,8 @@ def divergence(want: FloatArray, got: FloatArray) -> float:
 
 def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     """Infer shapes and simplify, as the quantiser wants it."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "model.onnx", Path(folder) / "prepared.onnx"
+    with scratch() as folder:
+        source, target = folder / "model.onnx", folder / "prepared.onnx"
         onnx.save(model, source)  # given the graph itself, it loses its weights on the way
         quant_pre_process(source, target, skip_symbolic_shape=True)  # only N is without a number: nothing to solve
         prepared = onnx.load(target)
@@ -131,8 +130,8 @@ def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
 def _quantize(
     model: onnx.ModelProto, ranges: Ranges, overrides: Overrides, in_float: Sequence[str] = ()
 ) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory() as folder:
-        source, cache, target = (Path(folder) / name for name in ("model.onnx", "ranges.json", "int8.onnx"))
+    with scratch() as folder:
+        source, cache, target = (folder / name for name in ("model.onnx", "ranges.json", "int8.onnx"))
         onnx.save(model, source)
         # The quantiser takes ranges that are known already by way of its cache, under the name of any method.
         method = CalibrationMethod.MinMax

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from models import zoo
 from models.resnet import BasicBlock, Bottleneck, ResNet
 from models.vgg import VGG
 from service.contract import INPUT_NAME, OUTPUT_NAME, Contract, Preprocessing
+from tests.conftest import missing
 
 # Small, so that verifying is quick; a network built for 224 is as good an example at 64.
 SMALL = Preprocessing(resize=72, crop=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -86,3 +89,17 @@ def session(model: Path | bytes) -> ort.InferenceSession:
 def probabilities(model: Path | bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     rows: NDArray[np.float32] = session(model).run([OUTPUT_NAME], {INPUT_NAME: images})[0]
     return rows
+
+
+@pytest.fixture
+def one_megabyte(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for one megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        missing(f"only root can mount a small file system: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

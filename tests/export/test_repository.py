@@ -14,7 +14,7 @@ import pytest
 from export.errors import NotWritten
 from export.repository import check, latest_version, stage
 from service.repository import FILE_NAME, artefacts
-from tests.conftest import ROOT, missing
+from tests.conftest import ROOT
 
 # Writes half of a model, says so, and waits for whatever happens to it.
 HALF_WAY = """
@@ -130,20 +130,6 @@ def test_exports_at_the_same_time_get_versions_of_their_own(tmp_path: Path) -> N
     assert names(model) == sorted(str(version) for version in range(1, 21))
     written = sorted((model / version / FILE_NAME).read_text() for version in names(model))
     assert written == sorted("0123" * 5)
-
-
-@pytest.fixture
-def one_megabyte(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for one megabyte."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        missing(f"only root can mount a small file system: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_leaves_the_older_version_as_it_was(one_megabyte: Path) -> None:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import ROOT
 from tests.faults.namespace import fill, small_file_system
+from tests.faults.traps import write_traps
 from tests.faults.witness import faulty, witnessing
 from tests.service.cluster.processes import SHM, Cluster
 from tests.service.serving import command, environment
-
-EXPORT = """
-import sys
-from pathlib import Path
-from export.errors import NotWritten
-from export.repository import stage
-try:
-    with stage(Path(sys.argv[1]) / "large") as staging:
-        staging.write("model.onnx", bytes(8 << 20))
-except NotWritten as error:
-    sys.exit(f"told: {error}")
-"""
 
 
 def test_shared_memory_that_is_too_small_is_refused_at_start_with_what_to_do(repository: Path) -> None:
@@ -59,17 +48,25 @@ def test_shared_memory_that_becomes_full_hurts_nobody_nor_who_starts_then(reposi
         assert list(shm.iterdir()) == [filler]
 
 
-def test_a_disk_that_becomes_full_in_the_middle_of_an_export_has_the_room_back_after_it(tmp_path: Path) -> None:
-    with small_file_system(tmp_path, mebibytes=4) as namespace:
+def test_an_export_to_a_disk_that_becomes_full_says_so_and_leaves_what_was_there(tmp_path: Path) -> None:
+    with small_file_system(tmp_path, mebibytes=8) as namespace:  # of the 45 that a ResNet-18 takes
+        disk = namespace.outside(tmp_path)
+        older = write_traps(disk)
+        served, free = older.read_bytes(), os.statvfs(disk).f_bfree
+        network = ("resnet18", "--weights", "untrained", "--resize", "72", "--crop", "64")
+        over = ("--output", str(tmp_path), "--name", "traps", "--version", "1", "--force", "--quiet")
         result = subprocess.run(
-            [*namespace.prefix, sys.executable, "-c", EXPORT, str(tmp_path)],
-            cwd=ROOT,
+            [*namespace.prefix, sys.executable, "-m", "export", *network, *over],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
-        assert list(namespace.outside(tmp_path).iterdir()) == []
-    assert result.returncode == 1
-    assert "told: cannot write to" in result.stderr
-    assert "No space left on device; nothing was changed" in result.stderr
+        assert [path for path in disk.rglob("*") if path.is_file()] == [older]
+        assert list(older.parent.parent.iterdir()) == [older.parent]
+        assert older.read_bytes() == served
+        assert os.statvfs(disk).f_bfree == free
+    told = f"resnet-export: error: cannot write to {tmp_path}/traps: No space left on device; nothing was changed"
+    assert result.returncode == 5
+    assert result.stderr.splitlines()[-1] == told
+    assert result.stdout == ""
