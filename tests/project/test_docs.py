@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import errors
+from service import errors, families
 from service.errors import ServiceError
 from service.settings import Settings
 from tests.conftest import ROOT
@@ -45,7 +45,8 @@ def test_every_outcome_is_documented_with_its_status() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\d.*) \|$", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
     documented = {(reason, int(status)) for reason, text in rows for status in re.findall(r"\b\d{3}\b", text)}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServiceError)]
-    assert documented == {(kind.reason, kind.status) for kind in kinds}
+    refusals = {(reason, status) for status, reason in families.REFUSALS.items()}
+    assert documented == {(kind.reason, kind.status) for kind in kinds} | refusals
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
