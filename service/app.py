@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from service import local
 from service.api import access, classify, exposition, health, models, page, problems
 from service.api.direct import FrontDoor
-from service.api.oip import about, administration, infer
+from service.api.oip import about, administration, infer, statistics
 from service.api.pages import PageHeaders
 from service.api.reception import Reception
 from service.api.request_id import RequestIdMiddleware
@@ -58,7 +58,7 @@ def create_app(
     Raises:
         StartError: the file of API keys cannot be used, or traces cannot be had.
     """
-    metrics, tracer = metrics or Metrics(), tracer_of(settings)
+    metrics, tracer = metrics or Metrics(settings.max_batch_size), tracer_of(settings)
     lifecycle = _lifecycle(settings, engine, builder or local.Builder(settings, metrics, engine, tracer))
 
     @asynccontextmanager
@@ -82,6 +82,7 @@ def create_app(
     direct = [*classify.routes(settings, lifecycle), *infer.routes(settings, lifecycle)]
     app.router.routes.extend([*direct, *page.routes()])
     app.include_router(models.router(lifecycle))
+    app.include_router(statistics.router(lifecycle, metrics))  # before a model by the name of stats
     app.include_router(about.router(settings, lifecycle))
     app.include_router(administration.router(settings, lifecycle))
     app.state.management = _management(settings, lifecycle, metrics)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from service.backend import Images, Loan
     from service.cost import CostModel
     from service.lanes import Lanes, Threads
+    from service.statistics import ModelCounts
     from service.tracing import Tracer
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Batcher:
         max_queue_delay_s: How long a batch that is not full may wait for company; 0 for never.
         threads: The threads of the lanes where they decode as well. While all of them are busy decoding, a batch
             that is not worth a core yet goes on growing: it could not run anyway.
-        metrics: Where runs and dead work are counted.
+        counts: Where runs and dead work are counted.
         tracer: What traces runs, if anything does.
         clock: Monotonic seconds, the event loop's own time by default.
     """
@@ -65,7 +66,7 @@ class Batcher:
         queue_capacity: int,
         max_queue_delay_s: float = 0.0,
         threads: Threads | None = None,
-        metrics: Metrics | None = None,
+        counts: ModelCounts | None = None,
         tracer: Tracer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,7 +76,7 @@ class Batcher:
         self._capacity = queue_capacity
         self._max_queue_delay_s = max_queue_delay_s
         self._clock = clock
-        self._metrics = metrics or Metrics()
+        self._counts = counts or Metrics().model("", 0)
         self._tracer = tracer
         self._threads = threads
         if threads is not None:
@@ -164,7 +165,7 @@ class Batcher:
         try:
             await job.future
         finally:
-            self._metrics.dropped("cancelled", self._line.leave(job))
+            self._counts.dropped("cancelled", self._line.leave(job))
             if job.timer is not None:
                 job.timer.cancel()
             self._settle()
@@ -172,7 +173,7 @@ class Batcher:
         return Answer(job.rows, job.started_s - job.arrived_s, job.inference_s)
 
     def _expire(self, job: Job) -> None:
-        self._metrics.dropped("expired", self._line.leave(job))
+        self._counts.dropped("expired", self._line.leave(job))
         fail(job, DeadlineExceeded("the deadline passed before the answer was there"))
 
     def _schedule(self) -> None:
@@ -263,7 +264,7 @@ class Batcher:
         self._dispatch()  # the engine goes on while the answers are handed out
         self._settle()
         if rows is not None:
-            self._metrics.ran(len(images), seconds)
+            self._counts.ran(len(images), seconds)
             if self._tracer is not None:
                 self._tracer.batch((part.job.trace for part in batch), len(images), seconds)
             if lanes == 1:

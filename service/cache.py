@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from service.backend import Backend, Images, Loan, Occupancy, Place
     from service.errors import ServiceError
-    from service.metrics import Metrics
+    from service.statistics import ModelCounts
     from service.workers import Workers
 
     Row = NDArray[np.float32]  # (classes,)
@@ -42,15 +42,15 @@ class CachedBackend:
         backend: Computes what is not known.
         entries: How many rows are kept.
         workers: The threads that digest pixels.
-        metrics: Where hits and misses are counted.
+        counts: Where hits and misses are counted.
     """
 
-    def __init__(self, backend: Backend, entries: int, workers: Workers, metrics: Metrics) -> None:
+    def __init__(self, backend: Backend, entries: int, workers: Workers, counts: ModelCounts) -> None:
         self.backend = backend
         self.close = backend.close
         self._entries = entries
         self._workers = workers
-        self._metrics = metrics
+        self._counts = counts
         self._rows: OrderedDict[bytes, Row] = OrderedDict()  # the least recently used first
         self._coming: dict[bytes, asyncio.Future[Row]] = {}  # cancelled if it does not come after all
 
@@ -77,8 +77,15 @@ class CachedBackend:
         """Return what the pixels of each image are known by."""
         return list(await asyncio.gather(*(self._workers.run(_digest, image) for image in images)))
 
-    def look_up(self, keys: Sequence[bytes]) -> tuple[dict[bytes, Row], dict[bytes, asyncio.Future[Row]]]:
-        """Return what is known of `keys`, and what is coming; the rest is the caller's to `bring`, or to `give_up`."""
+    def look_up(
+        self, keys: Sequence[bytes], since_s: float
+    ) -> tuple[dict[bytes, Row], dict[bytes, asyncio.Future[Row]]]:
+        """Return what is known of `keys`, and what is coming; the rest is the caller's to `bring`, or to `give_up`.
+
+        Args:
+            keys: Of images, one each.
+            since_s: When the caller began to work them out, on `time.monotonic`.
+        """
         known: dict[bytes, Row] = {}
         coming: dict[bytes, asyncio.Future[Row]] = {}
         for key in dict.fromkeys(keys):
@@ -91,7 +98,8 @@ class CachedBackend:
                 self._coming[key] = asyncio.get_running_loop().create_future()
         misses = len(set(keys)) - len(known) - len(coming)
         shared = len(keys) - misses - sum(key in known for key in keys)
-        self._metrics.cached(hits=len(keys) - misses - shared, shared=shared, misses=misses)
+        seconds = time.monotonic() - since_s
+        self._counts.looked_up(hits=len(keys) - misses - shared, shared=shared, misses=misses, seconds=seconds)
         return known, coming
 
     def bring(self, key: bytes, row: Row) -> None:
@@ -130,9 +138,10 @@ class _CachedPlace:
 
     async def infer(self, images: Images) -> Answer:
         """Return the rows of `images`, computed or known; see `service.backend.Place.infer`."""
+        began_s = time.monotonic()
         keys = await self._cache.digests(images)
         by_key = dict(zip(keys, images, strict=True))
-        rows, coming = self._cache.look_up(keys)
+        rows, coming = self._cache.look_up(keys, began_s)
         missing = [key for key in by_key if key not in rows and key not in coming]
         queue_s = inference_s = 0.0
         if missing:

@@ -31,7 +31,7 @@ OUTCOMES = (
 )
 # What a client is told by the HTTP protocol, whatever it wanted to ask, by status.
 REFUSALS = {400: "malformed", 408: SLOW, 431: "too_large", 503: "unavailable"}
-MODELS = 16  # that predictions are told apart by; those of any further one are counted as "other"
+MODELS = 16  # that are told apart at the same time; those of any further one are counted as "other"
 
 
 class Family(NamedTuple):
@@ -139,7 +139,11 @@ RESTARTS = Family(
     ("process",),
     _each("frontend", "engine"),
 )
-LANES = Family("resnet_engine_lanes", "gauge", "Runs that the engines can do at the same time.")
+LANES = Family(
+    "resnet_engine_lanes",
+    "gauge",
+    "Runs that the engines can do at the same time; models on the same cores share theirs.",
+)
 
 # Counted in the ledger, and added up over all processes.
 COUNTED = (
@@ -169,7 +173,9 @@ MODEL = Family(
 DEPTH = Family(
     "resnet_queue_depth_images", "gauge", "Images that hold a place in line: waiting, or being decoded in order to."
 )
-CAPACITY = Family("resnet_queue_capacity_images", "gauge", "Places in line that there are (queue_capacity).")
+CAPACITY = Family(
+    "resnet_queue_capacity_images", "gauge", "Places in line that there are: queue_capacity for each model."
+)
 LARGEST_BATCH = Family("resnet_max_batch_images", "gauge", "Images in one run at most (max_batch_size).")
 SLOTS = Family(
     "resnet_slots", "gauge", "Slots for one image each in the shared memory, with --frontends only.", ("state",)
@@ -187,8 +193,7 @@ def _offsets() -> tuple[dict[tuple[str, tuple[str, ...]], int], int]:
         for labels in family.series:
             offsets[family.name, labels] = at
             at += family.cells
-    return offsets, at + MODELS + 1  # predictions: one for each model, and for others
+    return offsets, at
 
 
-OFFSETS, CELLS = _offsets()
-PREDICTIONS_AT = CELLS - MODELS - 1
+OFFSETS, CELLS = _offsets()  # after these, in each row: what each model did, see `service.statistics`

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _WORD = 8  # bytes of a cell
-_NAME = 256  # bytes of a name, NUL-padded UTF-8
+_NAME = 288  # bytes of a name, NUL-padded UTF-8: a folder's (255 at most) and a number
 
 
 class Ledger:
@@ -76,9 +76,9 @@ class Ledger:
         """Write a name, cut to what there is room for."""
         self._memory[self._name_at(row, column)] = name.encode()[:_NAME].ljust(_NAME, b"\0")
 
-    def total(self) -> NDArray[np.float64]:
-        """Return each cell's sum over all rows, (cells,)."""
-        total: NDArray[np.float64] = self.table().sum(axis=0)
+    def total(self, cells: slice | list[int]) -> NDArray[np.float64]:
+        """Return the sum over all rows of each of some cells, (cells,)."""
+        total: NDArray[np.float64] = self.table()[:, cells].sum(axis=0)
         return total
 
     def table(self) -> NDArray[np.float64]:

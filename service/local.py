@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from service import seal
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from service.metrics import Metrics
     from service.repository import Artefact
     from service.settings import Settings
+    from service.statistics import ModelCounts
     from service.tracing import Tracer
 
 logger = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ def _tuning(settings: Settings) -> Tuning:
 def warmed(
     engine: Engine,
     settings: Settings,
-    metrics: Metrics,
+    counts: ModelCounts,
     tracer: Tracer | None,
     lanes: Lanes,
     threads: Workers | None = None,
@@ -79,14 +81,13 @@ def warmed(
     Args:
         engine: Not warmed yet.
         settings: Of the service.
-        metrics: Where its runs are counted.
+        counts: Where its runs are counted.
         tracer: What traces them, if anything does.
         lanes: What runs the engine.
         threads: The threads of `lanes`, where they decode as well.
     """
     _warn_of_what_is_missing(engine.contract)
     seconds = engine.warm_up(settings.max_batch_size)
-    metrics.set_lanes(engine.lanes)
     return Batcher(
         lanes,
         CostModel(seconds),
@@ -95,7 +96,7 @@ def warmed(
         queue_capacity=settings.queue_capacity,
         max_queue_delay_s=settings.max_queue_delay_ms / 1000,
         threads=threads,
-        metrics=metrics,
+        counts=counts,
         tracer=tracer,
     )
 
@@ -138,7 +139,8 @@ class Builder:
         golden = examine(engine)
         shared = None if engine.pipelined or self._settings.decode_threads else self._workers
         lanes = EngineLanes(engine, shared, timeout_s=self._settings.engine_timeout_s)
-        batcher = warmed(engine, self._settings, self._metrics, self._tracer, lanes, shared)
+        counts = self._metrics.model(engine.contract.name, artefact.version)
+        batcher = warmed(engine, self._settings, counts, self._tracer, lanes, shared)
         backend: Backend = batcher
         if self._settings.decoder == "gpu":
             backend = decoding(batcher, engine, self._settings)
@@ -149,12 +151,25 @@ class Builder:
             engine.provider,
             backend,
             self._settings,
-            self._metrics,
+            counts,
             self._workers,
             golden=golden,
-            release=lanes.close,
+            release=partial(self._release, lanes, counts, self._count(lanes, shared)),
         )
 
     def close(self) -> None:
         """End the threads."""
         self._workers.close()
+
+    def _count(self, lanes: EngineLanes, shared: Workers | None) -> int:
+        """Say how many runs can be done now; return how many fewer it will be without `lanes`."""
+        if shared is not None:  # whichever model's
+            self._metrics.set_lanes(lanes.count)
+            return 0
+        self._metrics.add_lanes(lanes.count)
+        return lanes.count
+
+    def _release(self, lanes: EngineLanes, counts: ModelCounts, fewer: int) -> None:
+        lanes.close()
+        counts.close()
+        self._metrics.add_lanes(-fewer)

@@ -1,4 +1,4 @@
-"""One process's counting of what `service.families` lists. How it is shown to Prometheus, `service.api.metrics` knows.
+"""One process's counting of what `service.families` lists. How Prometheus is shown it, `service.api.exposition` knows.
 
 Handed in, not reached for: `create_app` makes one `Metrics`, or is given a frontend's share of a ledger. Recording is
 a few additions to memory (docs/metrics.md has the cost), at places looked up when the service was put together.
@@ -7,11 +7,13 @@ a few additions to memory (docs/metrics.md has the cost), at places looked up wh
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from service import families
-from service.families import CELLS, MODELS, OFFSETS, OUTCOMES, PREDICTIONS_AT
+from service.families import MODELS, OFFSETS, OUTCOMES
 from service.ledger import Ledger
+from service.statistics import Columns, Layout, ModelCounts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from service.families import Family
 
 DropReason = Literal["cancelled", "expired"]
+
+_LARGEST = 1024  # images of a run, by the setting's own bound
 
 
 def _sum_of(histogram: Family, labels: tuple[str, ...] = ()) -> int:
@@ -69,16 +73,19 @@ class Metrics:
     """One process's counting.
 
     Args:
+        largest: Images in one run at most.
         ledger: Where; by default one of this process's own.
         row: Which row of it is this process's.
 
     Attributes:
         ledger: Everybody's counts.
+        layout: Where in a row those of a model are.
     """
 
-    def __init__(self, ledger: Ledger | None = None, row: int = 0) -> None:
-        self.ledger = ledger or Ledger(CELLS, MODELS)
-        self._row = row
+    def __init__(self, largest: int = _LARGEST, ledger: Ledger | None = None, row: int = 0) -> None:
+        self.layout = Layout(largest)
+        self.ledger = ledger or Ledger(self.layout.cells, MODELS)
+        self._columns = Columns(self.ledger, row, self.layout)
         self._cells = cells = self.ledger.cells(row)
         cells[OFFSETS[families.IN_FLIGHT.name, ()]] = 0.0  # what a dead predecessor had
         self._decode = Histogram(cells, families.DECODE_SECONDS)
@@ -87,37 +94,30 @@ class Metrics:
         self._images = Histogram(cells, families.BATCH_IMAGES)
 
     @classmethod
-    def share(cls, path: Path, rows: int) -> Metrics:
+    def share(cls, path: Path, rows: int, largest: int) -> Metrics:
         """Make a ledger for `rows` processes in the file `path`, and count in its first row.
 
         Raises:
             StartError: there is no room for it.
         """
-        return cls(Ledger.share(path, rows, CELLS, MODELS))
+        return cls(largest, Ledger.share(path, rows, Layout(largest).cells, MODELS))
 
     @classmethod
-    def join(cls, path: Path, row: int) -> Metrics:
+    def join(cls, path: Path, row: int, largest: int) -> Metrics:
         """Count in one row of the ledger in the file `path`."""
-        return cls(Ledger.join(path, CELLS, MODELS), row)
+        return cls(largest, Ledger.join(path, Layout(largest).cells, MODELS), row)
 
     def requests(self, endpoint: str) -> Requests:
         """Return what counts the requests to one of `ENDPOINTS`."""
         return Requests(self._cells, endpoint)
 
-    def model(self, name: str, version: str) -> int:
-        """Return by which number `predicted` knows a model; the same each time."""
-        wanted = f"{name}\n{version}"
-        for column in range(MODELS):
-            known = self.ledger.name(self._row, column)
-            if not known:
-                self.ledger.set_name(self._row, column, wanted)
-            if known in ("", wanted):
-                return column
-        return MODELS
+    def model(self, name: str, version: int) -> ModelCounts:
+        """Return what counts for a model, until it is closed; of the same name and version it goes on."""
+        column = self._columns.take(name, version)
+        return ModelCounts(self, self._columns.block(column), partial(self._columns.leave, column))
 
-    def predicted(self, model: int, images: int, decode_s: float, queue_s: float) -> None:
-        """Count a request of which `images` images were classified by `model`."""
-        self._cells[PREDICTIONS_AT + model] += images
+    def predicted(self, decode_s: float, queue_s: float) -> None:
+        """Count what a request that was predicted has spent before the engine."""
         self._decode.observe(decode_s)
         self._queue.observe(queue_s)
 
@@ -152,14 +152,17 @@ class Metrics:
         self._add(families.RESTARTS, (process,), 1.0)
 
     def set_lanes(self, lanes: int) -> None:
-        """Say how many runs this process's engine can do at the same time."""
+        """Say how many runs this process's engines can do at the same time."""
         self._cells[OFFSETS[families.LANES.name, ()]] = lanes
+
+    def add_lanes(self, lanes: int) -> None:
+        """Say how many more, or fewer, runs they can do."""
+        self._add(families.LANES, (), lanes)
 
     def _image_s(self) -> float:
         """Return what an image has cost so far in the engines' runs, on average."""
-        total = self.ledger.total()
-        images = total[_sum_of(families.BATCH_IMAGES)]
-        return float(total[_sum_of(families.INFERENCE_SECONDS)] / images) if images else 0.0
+        images, seconds = self.ledger.total([_sum_of(families.BATCH_IMAGES), _sum_of(families.INFERENCE_SECONDS)])
+        return float(seconds / images) if images else 0.0
 
     def _add(self, family: Family, labels: tuple[str, ...], amount: float) -> None:
         self._cells[OFFSETS[family.name, labels]] += amount

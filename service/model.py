@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from service.backend import Backend, Images, Place
     from service.contract import Contract
     from service.golden import GoldenResult
-    from service.metrics import Metrics
     from service.settings import Settings
+    from service.statistics import ModelCounts
     from service.workers import Workers
 
     Pixels = NDArray[np.uint8]
@@ -51,7 +51,7 @@ class Model:
         provider: The execution provider in use.
         backend: Answers decoded images; closed with the model.
         settings: Limits.
-        metrics: Where what it does is counted.
+        counts: Where what it does is counted.
         workers: The threads that decode, which other models may use too.
         golden: What the golden images were answered.
         decode: What makes of a file what the backend takes, where that is not the CPU's decoder.
@@ -60,6 +60,7 @@ class Model:
     Attributes:
         name: By which requests ask for it.
         version: Of the artefact in its repository.
+        counts: Where what it is asked is counted.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Model:
         provider: str,
         backend: Backend,
         settings: Settings,
-        metrics: Metrics,
+        counts: ModelCounts,
         workers: Workers,
         *,
         golden: GoldenResult,
@@ -82,11 +83,10 @@ class Model:
         self.golden = golden
         self.provider = provider
         self.backend = (
-            CachedBackend(backend, settings.cache_entries, workers, metrics) if settings.cache_entries else backend
+            CachedBackend(backend, settings.cache_entries, workers, counts) if settings.cache_entries else backend
         )
         self.predictions = Predictions(contract, version)
-        self._metrics = metrics
-        self._number = metrics.model(contract.name, str(version))
+        self.counts = counts
         self._decode = decode or decoder_of(contract, settings).decode
         self._workers = workers
         self._release = release
@@ -107,11 +107,11 @@ class Model:
                 self._left(1, deadline_s)
                 raise
             except ServiceError as error:
-                self._metrics.refused(error)
+                self.counts.refused(error)
                 raise
             decode_s = time.monotonic() - started_s
             answer = await place.infer([image])
-        self._metrics.predicted(self._number, 1, decode_s, answer.queue_s)
+        self.counts.predicted(1, decode_s, answer.queue_s)
         return answer.rows[0], Timing(decode_s, answer.queue_s, answer.inference_s)
 
     async def classify_many(
@@ -135,7 +135,7 @@ class Model:
             if not images:
                 return [image for image in decoded if isinstance(image, ServiceError)], Timing(decode_s, 0, 0)
             answer = await place.infer(images)
-        self._metrics.predicted(self._number, len(images), decode_s, answer.queue_s)
+        self.counts.predicted(len(images), decode_s, answer.queue_s)
         rows = iter(answer.rows)
         results = [image if isinstance(image, ServiceError) else next(rows) for image in decoded]
         return results, Timing(decode_s, answer.queue_s, answer.inference_s)
@@ -150,7 +150,7 @@ class Model:
         """
         with self.backend.reserve(len(images), deadline_s=deadline_s, priority=priority) as place:
             answer = await place.infer(images)
-        self._metrics.predicted(self._number, len(images), 0.0, answer.queue_s)
+        self.counts.predicted(len(images), 0.0, answer.queue_s)
         return answer.rows, Timing(0.0, answer.queue_s, answer.inference_s)
 
     async def close(self, *, drain: bool = True) -> None:
@@ -166,8 +166,8 @@ class Model:
         try:
             return await self._decoded(body, place, index)
         except ServiceError as error:
-            self._metrics.refused(error)
+            self.counts.refused(error)
             return error
 
     def _left(self, images: int, deadline_s: float) -> None:
-        self._metrics.dropped("expired" if time.monotonic() >= deadline_s else "cancelled", images)
+        self.counts.dropped("expired" if time.monotonic() >= deadline_s else "cancelled", images)

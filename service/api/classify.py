@@ -103,35 +103,38 @@ class _Endpoints:
     async def classify(self, request: Request) -> JsonAnswer:
         deadline_s, priority = terms_of(request.scope, self._timeout_s)
         asked = asked_for(request)
-        model = self._lifecycle.find(*asked)
+        model = meet(request, self._lifecycle.find(*asked))
         _top_k(request, model)
         probe(model, deadline_s)
         with WhileConnected(request.receive, deadline_s) as client:
             body = await read_image(request, self._max_body_bytes)
             client.sent_all()
-            model = self._lifecycle.registry.find(*asked)  # another, if it was swapped while the body arrived
+            # Another, if it was swapped while the body arrived.
+            model = meet(request, self._lifecycle.registry.find(*asked))
             top_k = _top_k(request, model)
             row, timing = await model.classify(body, deadline_s=deadline_s, priority=priority)
+        request.scope["visit"].predicted(timing)
         names = model.predictions
-        return _respond(f'{{"model": {names.model_json}, "predictions": {names.to_json(row, top_k)}}}', timing, request)
+        document = f'{{"model": {names.model_json}, "predictions": {names.to_json(row, top_k)}}}'
+        return JsonAnswer(document, timed(timing))
 
     async def classify_batch(self, request: Request) -> JsonAnswer:
         deadline_s, priority = terms_of(request.scope, self._timeout_s)
         asked = asked_for(request)
-        model = self._lifecycle.find(*asked)
+        model = meet(request, self._lifecycle.find(*asked))
         _top_k(request, model)
         probe(model, deadline_s)
         with WhileConnected(request.receive, deadline_s) as client:
             files = await read_images(request, self._max_body_bytes, self._max_images)
             client.sent_all()
-            model = self._lifecycle.registry.find(*asked)
+            model = meet(request, self._lifecycle.registry.find(*asked))
             top_k = _top_k(request, model)
             bodies = [file.body for file in files]
             results, timing = await model.classify_many(bodies, deadline_s=deadline_s, priority=priority)
+        request.scope["visit"].predicted(timing)
         items = [_result(model, *pair, top_k) for pair in zip(files, results, strict=True)]
-        return _respond(
-            f'{{"model": {model.predictions.model_json}, "results": [{", ".join(items)}]}}', timing, request
-        )
+        document = f'{{"model": {model.predictions.model_json}, "results": [{", ".join(items)}]}}'
+        return JsonAnswer(document, timed(timing))
 
 
 def asked_for(request: Request) -> tuple[str | None, str | None]:
@@ -140,6 +143,12 @@ def asked_for(request: Request) -> tuple[str | None, str | None]:
         return None, None
     query = request.query_params
     return query.get("model"), query.get("version")
+
+
+def meet(request: Request, model: Model) -> Model:
+    """Note that `model` is the one that a request is for, and return it."""
+    request.scope["visit"].model = model.counts
+    return model
 
 
 def probe(model: Model, deadline_s: float) -> None:
@@ -166,17 +175,12 @@ def _result(model: Model, file: File, result: NDArray[np.float32] | ServiceError
     return f'{{"filename": {filename}, "predictions": {model.predictions.to_json(result, top_k)}}}'
 
 
-def timed(timing: Timing, request: Request) -> str:
-    """Note where a request's time went, and return what the header Server-Timing says of it (W3C): milliseconds."""
-    request.scope["visit"].predicted(timing)
+def timed(timing: Timing) -> str:
+    """Return what the header Server-Timing says of where a request's time went (W3C): milliseconds."""
     return (
         f"decode;dur={timing.decode_s * 1e3:.2f}, queue;dur={timing.queue_s * 1e3:.2f}, "
         f"inference;dur={timing.inference_s * 1e3:.2f}"
     )
-
-
-def _respond(document: str, timing: Timing, request: Request) -> JsonAnswer:
-    return JsonAnswer(document, timed(timing, request))
 
 
 def _one_image() -> dict[str, Any]:

@@ -12,14 +12,14 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from starlette.responses import PlainTextResponse, Response
 
 from service import families
-from service.families import CELLS, COUNTED, MODELS, OFFSETS, PREDICTIONS, PREDICTIONS_AT
+from service.families import CELLS, COUNTED, MODELS, OFFSETS, PREDICTIONS
 from service.lifecycle import Phase
+from service.statistics import OTHER, Total
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from service.families import Family
-    from service.ledger import Ledger
     from service.lifecycle import Lifecycle
     from service.metrics import Metrics
     from service.model import Model
@@ -36,7 +36,7 @@ _KINDS: dict[str, Callable[..., Metric]] = {
 def router(settings: Settings, lifecycle: Lifecycle, metrics: Metrics) -> APIRouter:
     """Return the route; whichever process it is in, it answers for all of them."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(settings, lifecycle, metrics.ledger))
+    registry.register(_Collector(settings, lifecycle, metrics))
     router = APIRouter(tags=["operation"])
 
     # On the event loop, where it takes a millisecond and waits for no thread and no place in line.
@@ -52,14 +52,15 @@ def router(settings: Settings, lifecycle: Lifecycle, metrics: Metrics) -> APIRou
 class _Collector:
     """Gives prometheus-client every family of `service.families` with its present values."""
 
-    def __init__(self, settings: Settings, lifecycle: Lifecycle, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, lifecycle: Lifecycle, metrics: Metrics) -> None:
         self._settings = settings
         self._lifecycle = lifecycle
-        self._ledger = ledger
+        self._ledger = metrics.ledger
+        self._layout = metrics.layout
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families."""
-        total = self._ledger.total().tolist()
+        total = self._ledger.total(slice(CELLS)).tolist()
         for family in COUNTED:
             metric = _metric(family)
             for labels in family.series:
@@ -72,11 +73,11 @@ class _Collector:
     def _predictions(self) -> Metric:
         """Add up by name: each process has numbered the models as they came to it."""
         counts: dict[tuple[str, ...], float] = {}
-        table = self._ledger.table()[:, PREDICTIONS_AT:CELLS]
-        for row, of_row in enumerate(table.tolist()):
+        images = [self._layout.block(column).start + Total.IMAGES for column in range(MODELS + 1)]
+        for row, of_row in enumerate(self._ledger.table()[:, images].tolist()):
             for column, count in enumerate(of_row):
-                name = self._ledger.name(row, column) if column < MODELS else "other\nother"
-                if name and (count or column < MODELS):
+                name = "other\nother" if column == OTHER else self._ledger.name(row, column)
+                if name and (count or column != OTHER):
                     labels = tuple(name.split("\n", 1))
                     counts[labels] = counts.get(labels, 0.0) + count
         metric = _metric(PREDICTIONS)
@@ -85,9 +86,9 @@ class _Collector:
         return metric
 
     def _read(self) -> Iterator[Metric]:
-        yield _gauge(families.CAPACITY, {(): self._settings.queue_capacity})
-        yield _gauge(families.LARGEST_BATCH, {(): self._settings.max_batch_size})
         models = self._lifecycle.registry.models
+        yield _gauge(families.CAPACITY, {(): self._settings.queue_capacity * max(1, len(models))})  # a line for each
+        yield _gauge(families.LARGEST_BATCH, {(): self._settings.max_batch_size})
         yield _gauge(families.READY, {(): int(self._lifecycle.status is Phase.READY)})
         yield _gauge(families.DEPTH, {(): sum(model.backend.depth for model in models)})
         yield _gauge(families.MODEL, {_info(model): 1 for model in models})

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from service.metrics import Metrics, Requests
     from service.model import Timing
     from service.settings import Settings
+    from service.statistics import ModelCounts
     from service.tracing import Tracer
 
 
@@ -37,9 +38,20 @@ class Visit:
         seconds: From its head to its answer, once there is one.
         timing: Where its time went, if it came to a prediction.
         predicted_ns: When that was, on the wall's clock.
+        model: Where the model that it is for counts, once that is known.
     """
 
-    __slots__ = ("_began_s", "_counts", "outcome", "predicted_ns", "seconds", "status", "timing")
+    __slots__ = (
+        "_began_s",
+        "_counts",
+        "_predicted_s",
+        "model",
+        "outcome",
+        "predicted_ns",
+        "seconds",
+        "status",
+        "timing",
+    )
 
     def __init__(self, counts: Requests | None) -> None:
         self.status = 200
@@ -47,6 +59,8 @@ class Visit:
         self.seconds: float | None = None
         self.timing: Timing | None = None
         self.predicted_ns = 0
+        self.model: ModelCounts | None = None
+        self._predicted_s = 0.0
         self._counts = counts
         self._began_s = time.perf_counter()
         if counts is not None:
@@ -56,6 +70,7 @@ class Visit:
         """Note that it came to a prediction just now."""
         self.timing = timing
         self.predicted_ns = time.time_ns()
+        self._predicted_s = time.perf_counter()
 
     def left(self, refused: int | None) -> None:
         """Note that its client is gone: of its own accord, or `refused` by the protocol, with that status."""
@@ -69,10 +84,20 @@ class Visit:
         Before the answer is sent, so that who has it finds it counted, whatever happens to this process meanwhile.
         """
         if self.seconds is None:
-            self.seconds = time.perf_counter() - self._began_s
+            now_s = time.perf_counter()
+            self.seconds = now_s - self._began_s
             if self._counts is not None:
                 self._counts.ended(self.outcome, self.seconds)
+            if self.model is not None:
+                self._count_for(self.model, now_s)
         return self.seconds
+
+    def _count_for(self, model: ModelCounts, now_s: float) -> None:
+        assert self.seconds is not None  # noqa: S101 - the caller has set it
+        if self.timing is None or self.outcome != ANSWERED:
+            model.failed(self.seconds)
+        else:
+            model.answered(self.seconds, self.timing, now_s - self._predicted_s, self.predicted_ns / 1e6)
 
 
 class Reception:

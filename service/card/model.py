@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from service.contract import Contract
     from service.errors import ServiceError
     from service.golden import GoldenResult
-    from service.metrics import Metrics
     from service.settings import Settings
+    from service.statistics import ModelCounts
     from service.workers import Workers
 
 
@@ -34,14 +34,14 @@ class CardModel(Model):
         provider: str,
         backend: Backend,
         settings: Settings,
-        metrics: Metrics,
+        counts: ModelCounts,
         workers: Workers,
         *,
         golden: GoldenResult,
         release: Callable[[], None] = lambda: None,
     ) -> None:
         sorter = Sorter(decoder_of(contract, settings))
-        every = (contract, version, provider, backend, settings, metrics, workers)
+        every = (contract, version, provider, backend, settings, counts, workers)
         super().__init__(*every, golden=golden, decode=sorter.sort, release=release)
         self._by_cpu = Model(*every, golden=golden, decode=sorter.decode)
         self._by_cpu.backend = self.backend  # one cache of answers, if any

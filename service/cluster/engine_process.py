@@ -92,7 +92,9 @@ class _Process:
         lanes = WatchedLanes(EngineLanes(engine, timeout_s=self._settings.engine_timeout_s))
         self._tracer = tracer_of(self._settings)
         metrics = Tally(self._settings, self._folder).engine(self._index)
-        batcher = await asyncio.to_thread(local.warmed, engine, self._settings, metrics, self._tracer, lanes)
+        metrics.set_lanes(engine.lanes)
+        counts = metrics.model(engine.contract.name, artefact.version)
+        batcher = await asyncio.to_thread(local.warmed, engine, self._settings, counts, self._tracer, lanes)
         backend: Backend = batcher
         if self._settings.decoder == "gpu":
             backend = await asyncio.to_thread(decoding, batcher, engine, self._settings)

@@ -126,7 +126,7 @@ class Frontend(Server):
             promise.provider,
             self._client,
             self._settings,
-            self._metrics,
+            self._metrics.model(promise.contract.name, promise.version),
             workers,
             golden=promise.golden,
             release=workers.close,

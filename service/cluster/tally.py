@@ -24,6 +24,7 @@ class Tally:
         self._path = folder / "metrics"
         self._frontends = settings.frontends
         self._rows = 1 + settings.frontends + len(settings.devices)
+        self._largest = settings.max_batch_size
 
     def share(self) -> Metrics:
         """Make the file, and return what the supervisor counts with.
@@ -31,12 +32,12 @@ class Tally:
         Raises:
             StartError: there is no room for it.
         """
-        return Metrics.share(self._path, self._rows)
+        return Metrics.share(self._path, self._rows, self._largest)
 
     def frontend(self, index: int) -> Metrics:
         """Return what a frontend counts with."""
-        return Metrics.join(self._path, 1 + index)
+        return Metrics.join(self._path, 1 + index, self._largest)
 
     def engine(self, index: int) -> Metrics:
         """Return what an engine counts with."""
-        return Metrics.join(self._path, 1 + self._frontends + index)
+        return Metrics.join(self._path, 1 + self._frontends + index, self._largest)

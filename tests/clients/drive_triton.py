@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
+from google.protobuf import json_format
+from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 MODEL = sys.argv[3]
@@ -77,6 +79,20 @@ async def asynchronously(url: str) -> Any:
         return [result.as_numpy("probabilities")[0].tolist() for result in results]
 
 
+def statistics(told: Any) -> Any:
+    """Return what was told, having read it as Triton's own message: no field may be unknown or of another type."""
+    message = json_format.ParseDict(told, service_pb2.ModelStatisticsResponse())
+    (model,) = message.model_stats
+    return {
+        "name": model.name,
+        "version": model.version,
+        "images": model.inference_count,
+        "runs": model.execution_count,
+        "answered": model.inference_stats.success.count,
+        "run by size": sum(each.batch_size * each.compute_infer.count for each in model.batch_stats),
+    }
+
+
 def main(url: str) -> dict[str, Any]:
     client = triton.InferenceServerClient(url)
     outputs = [triton.InferRequestedOutput("probabilities", binary_data=True, class_count=2)]
@@ -86,6 +102,7 @@ def main(url: str) -> dict[str, Any]:
     garbage = triton.InferInput("encoded_image", [1], "BYTES")
     garbage.set_data_from_numpy(np.array([b"no image"], dtype=object))
     good = [tensor("image", 1, binary=True)]
+    newest = MODEL, client.get_model_metadata(MODEL)["versions"][-1]
     return {
         "live": client.is_server_live(),
         "ready": client.is_server_ready(),
@@ -96,6 +113,7 @@ def main(url: str) -> dict[str, Any]:
         "config": client.get_model_config(MODEL),
         "index": client.get_model_repository_index(),
         "answers": answers(client),
+        "statistics": [statistics(client.get_inference_statistics(*which)) for which in ((), (MODEL,), newest)],
         "async": asyncio.run(asynchronously(url)),
         "classes": [[name.decode() for name in row] for row in classes.as_numpy("probabilities")],
         "failures": {

@@ -85,6 +85,12 @@ def test_tritonclient_gets_the_answers_of_classify(url: str, tmp_path: Path) -> 
     assert told["model"]["inputs"][0] == {"name": "image", "datatype": "UINT8", "shape": [-1, 32, 32, 3]}
     assert told["config"]["max_batch_size"] == 64
     assert told["index"] == [{"name": "brightness", "version": "3", "state": "READY", "reason": ""}]
+    every, of_model, of_version = told["statistics"]
+    assert every == of_model == of_version
+    assert (every["name"], every["version"]) == ("brightness", "3")
+    # By then: each way with one image and with all, compressed twice, and the classes.
+    assert every["answered"] == 16 + 2 + 1
+    assert every["images"] == every["run by size"] == 8 + (8 + 2 + 1) * len(LEVELS)
     said = {what: (status, message.split(" ")[0]) for what, (status, message) in told["failures"].items()}
     assert said == {
         "shape": ("400", "image"),

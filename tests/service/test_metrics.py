@@ -11,13 +11,15 @@ import pytest
 
 from service import errors
 from service.errors import ServiceError, StartError
-from service.families import CELLS, COUNTED, FAMILIES, MODELS, OFFSETS, OUTCOMES, PREDICTIONS_AT
+from service.families import CELLS, COUNTED, FAMILIES, MODELS, OFFSETS, OUTCOMES
 from service.ledger import Ledger
 from service.metrics import Histogram, Metrics
+from service.model import Timing
+from service.statistics import Runs, Statistics, Total
 
 
 def count(metrics: Metrics, name: str, *labels: str) -> float:
-    return float(metrics.ledger.total()[OFFSETS[name, labels]])
+    return float(metrics.ledger.total([OFFSETS[name, labels]])[0])
 
 
 def test_a_value_is_counted_in_the_first_bucket_whose_bound_is_not_below_it() -> None:
@@ -26,7 +28,7 @@ def test_a_value_is_counted_in_the_first_bucket_whose_bound_is_not_below_it() ->
     for images in (1, 2, 3, 4, 5000):
         metrics.ran(images, 0.1)
     at = OFFSETS[family.name, ()]
-    cells = metrics.ledger.total()[at : at + family.cells].tolist()
+    cells = metrics.ledger.total(slice(at, at + family.cells)).tolist()
     assert cells == [1, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 5010]
 
 
@@ -42,7 +44,10 @@ def test_no_two_series_share_a_cell() -> None:
         for labels in family.series
         for cell in range(family.cells)
     ]
-    assert sorted([*taken, *range(PREDICTIONS_AT, CELLS)]) == list(range(CELLS))
+    layout = Metrics(largest=8).layout
+    taken += [cell for column in range(MODELS + 1) for cell in range(layout.cells)[layout.block(column)]]
+    assert sorted(taken) == list(range(layout.cells))
+    assert layout.block(0).start == CELLS
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
 
 
@@ -58,15 +63,66 @@ def test_what_a_dropped_image_saves_is_what_an_image_has_cost() -> None:
     assert count(metrics, "resnet_dropped_images_total", "expired") == 2
 
 
+def statistics(metrics: Metrics, name: str, version: int = 1) -> Statistics:
+    return Statistics(metrics.ledger, metrics.layout, name, version)
+
+
 def test_models_beyond_the_bound_are_counted_as_one() -> None:
-    metrics = Metrics()
-    numbers = [metrics.model(f"model-{number}", "1") for number in range(MODELS + 5)]
-    assert numbers == [*range(MODELS), *[MODELS] * 5]
-    assert metrics.model("model-3", "1") == 3, "asked again"
+    metrics = Metrics(largest=8)
+    counts = [metrics.model(f"model-{number}", 1) for number in range(MODELS + 5)]
+    for number, each in enumerate(counts):
+        each.predicted(number, 0.0, 0.0)
+    assert [statistics(metrics, f"model-{number}")[Total.IMAGES] for number in range(MODELS)] == [*range(MODELS)]
+    assert statistics(metrics, f"model-{MODELS}")[Total.IMAGES] == 0
+    other = metrics.layout.block(MODELS).start + Total.IMAGES
+    assert metrics.ledger.total([other]).tolist() == [sum(range(MODELS, MODELS + 5))]
+
+
+def test_a_service_that_takes_new_versions_for_years_tells_the_latest_apart() -> None:
+    metrics = Metrics(largest=8)
+    always = metrics.model("always", 1)
+    for version in range(1, 50):
+        counts = metrics.model("new", version)
+        counts.predicted(version, 0.0, 0.0)
+        always.predicted(1, 0.0, 0.0)
+        counts.close()
+    assert statistics(metrics, "always")[Total.IMAGES] == 49
+    found = {version: statistics(metrics, "new", version)[Total.IMAGES] for version in range(1, 50)}
+    assert found == {version: version if version > 49 - (MODELS - 1) else 0 for version in range(1, 50)}
+
+
+def test_a_model_that_is_loaded_again_goes_on_where_it_was_also_beside_itself() -> None:
+    metrics = Metrics(largest=8)
+    first = metrics.model("a", 1)
+    second = metrics.model("a", 1)  # a file in the place of another: both serve while the first one's callers wait
+    for each in (first, second):
+        each.predicted(2, 0.0, 0.0)
+    first.close()
+    for number in range(MODELS + 1):
+        metrics.model(f"model-{number}", 1).close()
+    assert statistics(metrics, "a")[Total.IMAGES] == 4, "the second still counts there"
+
+
+def test_runs_are_told_apart_by_their_images_up_to_the_largest() -> None:
+    metrics = Metrics(largest=8)
+    counts, other = metrics.model("a", 1), metrics.model("b", 1)
+    for images, seconds in ((1, 0.1), (8, 0.5), (8, 0.6), (3, 0.2)):
+        counts.ran(images, seconds)
+    other.ran(1, 0.7)
+    assert list(statistics(metrics, "a").runs()) == [Runs(1, 1, 0.1), Runs(3, 1, 0.2), Runs(8, 2, 1.1)]
+    assert list(statistics(metrics, "b").runs()) == [Runs(1, 1, 0.7)]
+    assert count(metrics, "resnet_batch_images") == 2, "one image each"
+
+
+def test_names_as_long_as_folders_can_have_are_told_apart() -> None:
+    metrics = Metrics(largest=1)
+    for version in (1234567890, 1234567891):
+        metrics.model("m" * 255, version).predicted(version % 10 + 2, 0.0, 0.0)
+    assert [statistics(metrics, "m" * 255, version)[Total.IMAGES] for version in (1234567890, 1234567891)] == [2, 3]
 
 
 def _count_and_die(path: Path, row: int) -> None:
-    metrics = Metrics.join(path, row)
+    metrics = Metrics.join(path, row, 8)
     requests = metrics.requests("/classify")
     for _ in range(1000):
         requests.began()
@@ -77,7 +133,7 @@ def _count_and_die(path: Path, row: int) -> None:
 
 def test_processes_that_are_killed_and_replaced_lose_no_count(tmp_path: Path) -> None:
     """Three places, the second of which is filled three times over."""
-    metrics = Metrics.share(tmp_path / "metrics", 4)
+    metrics = Metrics.share(tmp_path / "metrics", 4, 8)
     context = multiprocessing.get_context("fork")
     for rows in ((1, 2, 3), (2,), (2,)):
         children = [context.Process(target=_count_and_die, args=(tmp_path / "metrics", row)) for row in rows]
@@ -88,22 +144,22 @@ def test_processes_that_are_killed_and_replaced_lose_no_count(tmp_path: Path) ->
             assert child.exitcode == -signal.SIGKILL
     assert count(metrics, "resnet_requests_total", "/classify", "answered") == 5000
     assert count(metrics, "resnet_requests_in_flight") == 3, "of each place's latest process"
-    Metrics.join(tmp_path / "metrics", 2)
+    Metrics.join(tmp_path / "metrics", 2, 8)
     assert count(metrics, "resnet_requests_in_flight") == 2, "a successor has nothing in flight"
 
 
 def test_without_room_it_does_not_start() -> None:
     with pytest.raises(StartError, match="no room for"):
-        Metrics.share(Path("/dev/full/metrics"), 4)
+        Metrics.share(Path("/dev/full/metrics"), 4, 8)
 
 
 def test_names_are_cut_and_never_spill() -> None:
     ledger = Ledger(cells=1, names=2)
     ledger.set_name(0, 0, "ü" * 1000)
     ledger.set_name(0, 1, "next")
-    assert ledger.name(0, 0) == "ü" * 128
+    assert ledger.name(0, 0) == "ü" * 144
     assert ledger.name(0, 1) == "next"
-    assert ledger.total().tolist() == [0.0]
+    assert ledger.total([0]).tolist() == [0.0]
 
 
 def test_observing_costs_next_to_nothing() -> None:
@@ -112,11 +168,13 @@ def test_observing_costs_next_to_nothing() -> None:
 
     metrics = Metrics()
     assert isinstance(metrics._queue, Histogram)
-    requests, model = metrics.requests("/classify"), metrics.model("a", "1")
+    requests, model = metrics.requests("/classify"), metrics.model("a", 1)
+    timing = Timing(0.001, 0.002, 0.003)
 
     def one() -> None:
         requests.began()
-        metrics.predicted(model, 1, 0.001, 0.002)
+        model.predicted(1, 0.001, 0.002)
         requests.ended("answered", 0.003)
+        model.answered(0.003, timing, 0.0, 0.0)
 
     assert min(timeit.repeat(one, number=1000, repeat=20)) / 1000 < 15e-6

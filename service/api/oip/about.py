@@ -25,6 +25,7 @@ EXTENSIONS = (
     "model_configuration",
     "model_repository",
     "schedule_policy",
+    "statistics",
 )
 _PLATFORM = "onnxruntime_onnx"  # Triton's name for a model in ONNX
 

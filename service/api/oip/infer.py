@@ -12,7 +12,7 @@ from starlette.requests import Request  # at run time too: FastAPI resolves the 
 from starlette.responses import Response
 
 from service.api.body import read_body
-from service.api.classify import probe, timed
+from service.api.classify import meet, probe, timed
 from service.api.disconnect import WhileConnected
 from service.api.oip import answer, coding
 from service.api.oip.documents import failures, inference_request, inference_response, path_parameters
@@ -71,7 +71,7 @@ class _Infer:
         arrived_s = time.monotonic()
         deadline_s, priority = terms_of(request.scope, self._timeout_s)
         asked = request.path_params["name"], request.path_params.get("version")
-        probe(self._lifecycle.find(*asked), deadline_s)
+        probe(meet(request, self._lifecycle.find(*asked)), deadline_s)
         with WhileConnected(request.receive, deadline_s) as client:
             body = await read_body(request, self._max_body_bytes)
             client.sent_all()
@@ -80,10 +80,12 @@ class _Infer:
             answer.check_classes(model, wanted.form)
             # The protocol's own parameters beside our headers: the sooner deadline, and the priority if it gives one.
             deadline_s = min(deadline_s, arrived_s + wanted.timeout_s)
+            meet(request, model)
             rows, timing = await _run(model, wanted, deadline_s, wanted.priority or priority)
+        request.scope["visit"].predicted(timing)
         body, headers = answer.response(model, wanted.id, rows, wanted.form)
         body, more = await coding.encoded(request, body)
-        return Response(body, headers=headers | more | {"Server-Timing": timed(timing, request)})
+        return Response(body, headers=headers | more | {"Server-Timing": timed(timing)})
 
     async def _parsed(
         self, asked: tuple[str, str | None], body: bytes, header_length: str | None

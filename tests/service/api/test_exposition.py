@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
+from pathlib import Path
 from shutil import which
 
 import httpx
@@ -12,9 +13,11 @@ import pytest
 
 from service.errors import EngineFailed
 from service.families import CANCELLED, FAMILIES, OUTCOMES, REFUSALS
+from service.threads import available_cores
 from tests.conftest import missing
 from tests.service.api.greys import grey, uploads
 from tests.service.apps import FakeEngine, Gate, eventually, running, served, soon
+from tests.service.artefacts import write_brightness
 from tests.service.scrapes import Scrape
 
 
@@ -166,6 +169,38 @@ def test_before_and_after_the_model_is_there() -> None:
         assert starting.sum("resnet_model_info") == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("decode_threads", "each"), [(0, 0), (1, available_cores())], ids=["on the same cores", "on threads of their own"]
+)
+def test_what_several_models_can_do_is_added_up(tmp_path: Path, decode_threads: int, each: int) -> None:
+    for name in ("first", "other"):
+        write_brightness(tmp_path, name=name)
+
+    async def main() -> list[Scrape]:
+        limits = {"queue_capacity": 100, "decode_threads": decode_threads}
+        async with running(artifacts=tmp_path, model="first,other", **limits) as (app, client):
+            found = [await scrape(client)]
+            write_brightness(tmp_path, 2, name="other", shift=1)
+            await app.state.lifecycle.loader.look()
+            await client.post("/classify?model=other", content=grey(1))
+            found.append(await settled(client, 2 * each or available_cores()))
+            await app.state.lifecycle.loader.unload("other")
+            return [*found, await settled(client, each or available_cores())]
+
+    async def settled(client: httpx.AsyncClient, lanes: int) -> Scrape:
+        """What was served before closes when nobody waits for it any more."""
+        async with asyncio.timeout(10):
+            while (found := await scrape(client)).get("resnet_engine_lanes") != lanes:  # noqa: ASYNC110 - seen from outside
+                await asyncio.sleep(0.01)
+        return found
+
+    two, swapped, one = asyncio.run(main())
+    assert two.get("resnet_engine_lanes") == (2 * each or available_cores())
+    assert [found.get("resnet_queue_capacity_images") for found in (two, swapped, one)] == [200, 200, 100]
+    assert swapped.get("resnet_predictions_total", model="other", version="2") == 1
+    assert [found.sum("resnet_model_info") for found in (two, swapped, one)] == [2, 2, 1]
 
 
 def test_promtool_finds_nothing_to_say() -> None:

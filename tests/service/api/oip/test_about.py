@@ -29,6 +29,7 @@ def test_the_server_names_itself_and_the_extensions_that_are_tested_here(url: st
             "model_configuration",
             "model_repository",
             "schedule_policy",
+            "statistics",
         ],
     }
 
