@@ -37,9 +37,12 @@ class Slots:
     def take(self) -> Resident | None:
         """Return a slot, or None where there is none left."""
         try:
-            return Resident(self._free.pop(), self._free.append)
+            return Resident(self._free.pop(), self._give_back)
         except IndexError:
             return None
+
+    def _give_back(self, address: int) -> None:
+        self._free.append(address)  # a method of ours: so the memory stays as long as somebody has pixels in it
 
 
 class CardDecoder:

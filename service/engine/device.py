@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 
+_DEFAULT_STREAM = 0
+
+
 class Buffer(Protocol):
     """Memory of a device, given back when nothing refers to it any more.
 
@@ -66,7 +69,7 @@ class Resident:
 
     Args:
         address: Of the pixels.
-        free: Takes the address back.
+        free: Takes the address back; what the memory belongs to lives as long as this does.
     """
 
     __slots__ = ("_free", "address")
@@ -104,6 +107,9 @@ class CudaDevice:
             if index >= count:
                 raise EngineError(f"there is no CUDA device {index}: {count} were found")
             self.use()
+            # Waiting threads sleep. By default they spin, and each takes a core from decoding and HTTP meanwhile
+            # (CUDA Runtime API, cudaSetDeviceFlags).
+            self._call("cudaSetDeviceFlags", runtime.cudaDeviceScheduleBlockingSync)
         except (DeviceError, RuntimeError) as error:  # the bindings raise RuntimeError where there is no driver
             if isinstance(error, EngineError):
                 raise
@@ -133,6 +139,8 @@ class CudaDevice:
         """Return `size` bytes, zeroed."""
         buffer = _CudaBuffer(int(self._call("cudaMalloc", size)), self._cuda.cudaFree)
         self._call("cudaMemset", buffer.address, 0, size)
+        # That only begins, in the default stream, which ours do not wait for: it might undo their first copy.
+        self.wait(_DEFAULT_STREAM)
         return buffer
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

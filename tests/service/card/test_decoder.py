@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from service.engine.device import HostDevice, Resident
 from service.errors import CorruptImage, TooLarge
 from service.image import Decoder, Limits
 from tests.service.card.host import HostKernels, with_bad_tables
+from tests.service.engine.runtime import LateRuntime, late_device
 from tests.service.images import Pixels, encode, exif, preprocessing, scene
 
 pytestmark = pytest.mark.usefixtures("nvimgcodec")
@@ -95,6 +97,32 @@ def test_a_slot_is_nobody_elses_while_somebody_refers_to_it() -> None:
     for side in (230, 240, 250):
         decoder.decode([file_of(jpeg(side, 400))])
     np.testing.assert_array_equal(pixels_of(kept), before)
+
+
+def test_pixels_keep_the_memory_that_they_are_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = LateRuntime()
+    slots = Slots(late_device(monkeypatch, runtime), 2, 100)
+    resident = slots.take()
+    del slots
+    gc.collect()
+    assert runtime.held, "given back while somebody still had pixels there"
+    del resident
+    gc.collect()
+    assert not runtime.held
+
+
+def test_pixels_are_right_though_nothing_is_done_before_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = LateRuntime()
+
+    class LateKernels(HostKernels):
+        def launch(self, name: str, blocks: tuple[int, int], threads: int, jobs: int, stream: int) -> None:
+            runtime.put(stream, lambda: HostKernels.launch(self, name, blocks, threads, jobs, stream))
+
+    device = late_device(monkeypatch, runtime)
+    decoder = CardDecoder(device, LateKernels(), preprocessing(), Slots(device, 4, CROP * CROP * 3))
+    bodies = [jpeg(), jpeg(260, 700), jpeg(640, 480)]
+    for resident, body in zip(decoder.decode([file_of(body) for body in bodies]), bodies, strict=True):
+        np.testing.assert_array_equal(pixels_of(resident), Decoder(preprocessing()).decode(body))
 
 
 def oriented() -> bytes:
