@@ -81,6 +81,11 @@ def buckets(largest: int) -> list[int]:
     return sizes if largest == 1 else [*sizes, largest]
 
 
+def bucket_for(images: int) -> int:
+    """Return the smallest of 1, 2, 4, … that holds so many images."""
+    return 1 << max(0, images - 1).bit_length()
+
+
 def grey_image(contract: Contract) -> NDArray[np.uint8]:
     """Return an image that the artefact takes, (crop, crop, 3)."""
     crop = contract.preprocessing.crop

@@ -22,7 +22,7 @@ import onnxruntime as ort
 
 from service.contract import INPUT_NAME, OUTPUT_NAME
 from service.engine.device import Resident
-from service.engine.interface import duration
+from service.engine.interface import bucket_for, duration
 from service.shortage import is_shortage
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Lane:
     def _bucket(self, images: int) -> _Bucket:
         fitting = [size for size in self._buckets if size >= images]
         if not fitting:  # not warmed up, as for golden images
-            fitting = [1 << (images - 1).bit_length()]
+            fitting = [bucket_for(images)]
             self._buckets[fitting[0]] = self._made(fitting[0], _NO_GRAPH)
         return self._buckets[min(fitting)]
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import onnxruntime as ort
 
 from service.contract import INPUT_NAME, Contract
-from service.engine.interface import CPU, CUDA, TENSORRT, EngineError
+from service.engine.interface import CPU, CUDA, TENSORRT, EngineError, bucket_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
+TRANSPOSED = "preprocess.transpose"  # what the exporter calls the pixels when their channels have come first
 _MIB = 1 << 20
 
 
@@ -60,7 +61,8 @@ def session(path: Path, providers: list[Any], threads: int, *, spin: bool = Fals
     options.enable_mem_pattern = False  # memory by the largest batch seen, not one plan for each: same speed
     options.log_severity_level = 3
     try:
-        return ort.InferenceSession(path, options, providers=providers)
+        # Without falling back: ONNX Runtime would print why, and go on on the CPU.
+        return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
         raise EngineError(f"{path.resolve()} cannot be loaded: {error}") from error
 
@@ -101,24 +103,34 @@ def tensorrt_options(device_id: int, stream: int, tuning: Tuning, contract: Cont
         contract: What the artefact promises.
         largest: Images in one run at most.
     """
-    crop = contract.preprocessing.crop
+    largest = max(largest, bucket_for(len(contract.golden)))  # golden images are asked together
     options = {
         "device_id": str(device_id),
         "user_compute_stream": str(stream),
-        "trt_fp16_enable": str(int(contract.precision == "fp16")),
-        "trt_int8_enable": str(int(contract.precision == "int8")),
-        "trt_profile_min_shapes": f"{INPUT_NAME}:1x{crop}x{crop}x3",
-        "trt_profile_opt_shapes": f"{INPUT_NAME}:{largest}x{crop}x{crop}x3",
-        "trt_profile_max_shapes": f"{INPUT_NAME}:{largest}x{crop}x{crop}x3",
+        # Of this provider ONNX Runtime takes "True" and "False" alone, where CUDA's takes "1" and "0" as well.
+        "trt_fp16_enable": str(contract.precision == "fp16"),
+        "trt_int8_enable": str(contract.precision == "int8"),
+        # TensorRT can do nothing with bytes but convert them (https://github.com/NVIDIA/TensorRT/issues/3985), so CUDA
+        # transposes; the three before are ONNX Runtime's own choice.
+        "trt_op_types_to_exclude": "NonMaxSuppression,NonZero,RoiAlign,Transpose",
+        "trt_profile_min_shapes": _shapes(contract, 1),
+        "trt_profile_opt_shapes": _shapes(contract, largest),
+        "trt_profile_max_shapes": _shapes(contract, largest),
     }
     if tuning.tensorrt_cache is not None:
         options |= {
-            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_enable": "True",
             "trt_engine_cache_path": str(tuning.tensorrt_cache),
-            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_enable": "True",
             "trt_timing_cache_path": str(tuning.tensorrt_cache),
         }
     return options
+
+
+def _shapes(contract: Contract, images: int) -> str:
+    """Return the shapes of pixels before and after the transpose, as TensorRT's provider reads them."""
+    crop = contract.preprocessing.crop
+    return f"{INPUT_NAME}:{images}x{crop}x{crop}x3,{TRANSPOSED}:{images}x3x{crop}x{crop}"
 
 
 def check_provider(provider: str, session_: ort.InferenceSession) -> None:
@@ -144,7 +156,7 @@ def missing(provider: str) -> str | None:
             try:
                 ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
             except OSError as error:
-                return f"TensorRT's libraries are not here ({error}): install tensorrt-cu13, or NVIDIA's packages"
+                return f"TensorRT's libraries are not here ({error}): install 'tensorrt-cu13<11', or NVIDIA's packages"
     return None
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from export.errors import BadInput
 from export.to_onnx import OPSET, to_onnx
+from service.engine.sessions import TRANSPOSED
 from tests.conftest import ROOT
 from tests.export.conftest import FULL, Graph, seeded, session, slim_vgg
 
@@ -51,6 +52,7 @@ def test_nodes_and_weights_are_named_after_the_layers(resnet18: Graph) -> None:
     assert weighted == layers
     names = [node.name for node in resnet18.model.graph.node]
     assert len(names) == len(set(names))
+    assert [TRANSPOSED] in [list(node.output) for node in resnet18.model.graph.node if node.op_type == "Transpose"]
     assert {"maxpool", "avgpool", "layer1.0.relu", "layer1.0.add", "layer1.0.relu_1", "preprocess.cast"} <= set(names)
     shapes = {tensor.name: list(tensor.dims) for tensor in resnet18.model.graph.initializer}
     for layer in layers:

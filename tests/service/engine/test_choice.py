@@ -12,7 +12,7 @@ import pytest
 from service.contract import ContractError
 from service.engine import CPU, CUDA, TENSORRT, EngineError, Tuning, open_engine
 from service.engine.interface import buckets
-from service.engine.sessions import cuda_options, tensorrt_options
+from service.engine.sessions import cuda_options, session, tensorrt_options
 from tests.service.artefacts import write_brightness
 
 
@@ -92,6 +92,14 @@ def test_a_contract_that_its_graph_contradicts_is_refused(artefact: Path) -> Non
         open_engine(artefact, provider="cpu")
 
 
+def test_what_a_provider_refuses_is_said_and_no_other_takes_its_place(
+    artefact: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(EngineError, match=r"cannot be loaded: .*tuples"):
+        session(artefact, [(CPU, "no options")], 1)
+    assert capfd.readouterr().out == ""
+
+
 @pytest.mark.skipif(TENSORRT in ort.get_available_providers(), reason="TensorRT may work here")
 def test_tensorrt_insisted_on_where_it_is_not_says_why(artefact: Path) -> None:
     with pytest.raises(EngineError, match=r"--provider tensorrt, but TensorRT does not work here: .*built for"):
@@ -100,7 +108,7 @@ def test_tensorrt_insisted_on_where_it_is_not_says_why(artefact: Path) -> None:
 
 def test_tensorrt_without_its_libraries_says_what_to_install(artefact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
-    with pytest.raises(EngineError, match=r"libnvinfer\.so\.10.*install tensorrt-cu13"):
+    with pytest.raises(EngineError, match=r"libnvinfer\.so\.10.*install 'tensorrt-cu13<11'"):
         open_engine(artefact, provider="tensorrt")
 
 
@@ -145,8 +153,19 @@ def test_options_follow_the_artefact_and_the_user(artefact: Path) -> None:
 def test_tensorrt_builds_for_every_batch_size_and_keeps_what_it_built(artefact: Path, tmp_path: Path) -> None:
     contract = open_engine(artefact, provider="cpu").contract
     options = tensorrt_options(0, 7, Tuning(tensorrt_cache=tmp_path), contract, 16)
-    assert options["trt_profile_min_shapes"] == "image:1x32x32x3"
-    assert options["trt_profile_max_shapes"] == "image:16x32x32x3"
-    assert options["trt_engine_cache_enable"] == "1"
+    assert options["trt_profile_min_shapes"] == "image:1x32x32x3,preprocess.transpose:1x3x32x32"
+    assert options["trt_profile_max_shapes"] == "image:16x32x32x3,preprocess.transpose:16x3x32x32"
+    assert options["trt_op_types_to_exclude"].split(",")[-1] == "Transpose", "bytes are all that it would be given"
+    assert options["trt_engine_cache_enable"] == options["trt_timing_cache_enable"] == "True"
     assert options["trt_engine_cache_path"] == str(tmp_path)
     assert "trt_engine_cache_path" not in tensorrt_options(0, 7, Tuning(), contract, 16)
+    golden = contract.model_copy(update={"golden": [contract.golden] * 3})
+    assert tensorrt_options(0, 7, Tuning(), golden, 1)["trt_profile_max_shapes"].startswith("image:4x"), (
+        "asked together"
+    )
+    for precision in ("fp32", "fp16", "int8"):  # "1" is refused, by the provider but for its precision
+        made = tensorrt_options(0, 7, Tuning(), contract.model_copy(update={"precision": precision}), 16)
+        assert (made["trt_fp16_enable"], made["trt_int8_enable"]) == (
+            str(precision == "fp16"),
+            str(precision == "int8"),
+        )
