@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What ONNX Runtime's arenas, the C++ runtime, CUDA, cuBLAS and cuDNN say. Its exceptions tell no kinds apart.
-_SAID = re.compile(r"out of memory|failed to allocate|bad_alloc|_ALLOC_FAILED|MemoryAllocation", re.IGNORECASE)
+# What ONNX Runtime's arenas say, with a limit of their own and without, the C++ runtime, CUDA, cuBLAS and cuDNN. Its
+# exceptions tell no kinds apart.
+_SAID = re.compile(
+    r"out of memory|failed to allocate|smaller than requested bytes|free memory block|bad_alloc"
+    r"|_ALLOC(ATION)?_FAILED|MemoryAllocation",
+    re.IGNORECASE,
+)
 
 
 def is_shortage(error: BaseException) -> bool:

@@ -58,7 +58,10 @@ def test_halves_that_do_not_fit_either_are_a_failure(largest: int, tried: list[i
     "said",
     [
         "[ONNXRuntimeError] : 1 : FAIL : bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 82208",
+        "bfc_arena.cc:366 Available memory of 1024 is smaller than requested bytes of 82208",
+        "Failed to find a free memory block despite calling Extend. rounded_bytes=82208",
         "CUDA failure 2: out of memory ; GPU=0",
+        "CUDNN_FE failure 11: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
         "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
         "std::bad_alloc",
     ],
