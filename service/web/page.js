@@ -96,6 +96,7 @@ function showRefusal(card, error) {
   show(card, "refused", error.title, sentence(error.message));
   card.querySelector(".again").hidden = !(error.again || error.wantsKey);
   say(`${card.querySelector("img").alt}: ${error.title}. ${error.message}`);
+  if (error.again) watch(); // what it was when the page was opened it may be no longer
   if (!error.wantsKey) return;
   $("key-form").hidden = false;
   $("key").focus();
@@ -156,14 +157,18 @@ function tellState() {
   $("notice").hidden = !text;
 }
 
+let next; // look at the service
+
 async function watch() {
+  clearTimeout(next);
   const found = await health().catch(() => ({ status: "unreachable" }));
   if (found) {
     state = found.status;
     if (found.model) showModel(found.model);
     tellState();
   }
-  if (found && state !== "ready") setTimeout(watch, POLL_MS);
+  clearTimeout(next); // of who looked meanwhile
+  if (found && state !== "ready") next = setTimeout(watch, POLL_MS);
 }
 
 // --- what a person does ---

@@ -205,6 +205,8 @@ def test_a_service_that_is_gone_does_not_answer(page: Page) -> None:
     drop(page, png(3))
     expect(cards(page).locator("h3")).to_contain_text("No answer")
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    expect(page.locator("#state")).to_have_text("unreachable")
+    expect(page.get_by_role("alert")).to_have_text("The service does not answer.")
 
 
 def test_untrained_weights_are_said_to_mean_nothing(page: Page) -> None:
