@@ -1,4 +1,4 @@
-"""What several test packages share: where the real weights and photos are, and what a missing piece means."""
+"""What several test packages share: the trained networks, what a missing piece means, and which tests are slow."""
 
 from __future__ import annotations
 
@@ -12,9 +12,40 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("RESNET_TEST_SHARED", ROOT.parent / "shared"))
 
 
+REQUIRE_ALL = os.environ.get("RESNET_TEST_REQUIRE_ALL") == "1"
+_left_out = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: long by nature; runs with --slow, in CI, and where its file is named")
+
+
+@pytest.hookimpl(trylast=True)  # of what -k and -m have left
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is slow, unless everything is to run or the file it is in was named."""
+    if REQUIRE_ALL or config.getoption("--slow"):
+        return
+    named = {(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args}
+    left_out = [item for item in items if item.get_closest_marker("slow") and item.path not in named]
+    if left_out:
+        items[:] = [item for item in items if item not in set(left_out)]
+        config.hook.pytest_deselected(items=left_out)
+        config.stash[_left_out] = len(left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many were left out: nobody is to take the quick run for the whole."""
+    if left_out := config.stash.get(_left_out, 0):
+        terminalreporter.write_line(f"SLOW [{left_out}] left out: --slow or RESNET_TEST_REQUIRE_ALL=1 runs them too")
+
+
 def missing(reason: str) -> None:
     """Skip the calling test, since a piece it needs is not here; under RESNET_TEST_REQUIRE_ALL=1, fail it."""
-    if os.environ.get("RESNET_TEST_REQUIRE_ALL") == "1":
+    if REQUIRE_ALL:
         pytest.fail(f"RESNET_TEST_REQUIRE_ALL=1, but {reason}", pytrace=False)
     pytest.skip(reason)
 

@@ -27,6 +27,7 @@ def two_versions(repository: Path, name: str) -> tuple[str, str]:
     return f"{name}:1", f"{name}:2"
 
 
+@pytest.mark.slow  # four starts of a trained network
 def test_replicas_are_replaced_under_load_and_no_request_is_lost(trained: Path, shared: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "resnet18", tmp_path / "resnet18")
     photos = [path.read_bytes() for path in sorted((shared / "images").glob("*.JPEG"))[:40]]

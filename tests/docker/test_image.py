@@ -24,6 +24,8 @@ from tests.docker.conftest import Container
 from tests.docker.engine import Engine
 from tests.service.cluster.processes import answered, grey, until
 
+pytestmark = pytest.mark.slow  # builds the image, and starts it with every restriction
+
 Start = Callable[..., Container]
 
 

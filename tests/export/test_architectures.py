@@ -36,7 +36,7 @@ KINDS = [
     pytest.param(lambda: short(Bottleneck, stride_on="1x1"), SMALL, id="bottleneck with the stride on the 1x1"),
     pytest.param(lambda: short(Bottleneck, shortcut="C"), SMALL, id="bottleneck, option C"),
     pytest.param(lambda: slim_vgg(batch_norm=False), FULL, id="VGG"),
-    pytest.param(lambda: slim_vgg(batch_norm=True), LARGE, id="VGG with BN at 448"),
+    pytest.param(lambda: slim_vgg(batch_norm=True), LARGE, id="VGG with BN at 448", marks=pytest.mark.slow),
 ]
 
 

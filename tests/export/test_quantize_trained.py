@@ -22,6 +22,8 @@ from tests.export.conftest import contract_of, probabilities
 from tests.export.test_trained import CHECKPOINTS, photos
 from tests.kept import kept
 
+pytestmark = pytest.mark.slow  # minutes, the first time after the exporter changed: see tests/kept.py
+
 
 @dataclass(frozen=True)
 class Measured:

@@ -23,6 +23,7 @@ def sent(outcome: int | str, *, at_s: float = 11.0, label: str = "grey 7") -> Se
     return Sent("good", Asked(7, at_s, at_s + 0.1, outcome, label if outcome == 200 else ""), GOOD)
 
 
+@pytest.mark.slow  # as long as its faults take one after the other
 def test_a_short_soak_loses_nothing() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tests.soak", "--seconds", "9", "--every", "1.8"],

@@ -118,6 +118,7 @@ def test_this_environment_is_the_locked_one() -> None:
     assert installed == versions, "make test installs the lock; make lock writes it"
 
 
+@pytest.mark.slow  # asks the index about every package
 def test_make_lock_changes_nothing_when_nothing_changed(tmp_path: Path) -> None:
     """Resolving again keeps every version and marker: no lock was edited by hand or forgotten."""
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")

@@ -73,6 +73,7 @@ def test_make_makes_the_environment_with_the_python_named(clone: Path) -> None:
     assert version.strip() == sys.version
 
 
+@pytest.mark.slow  # installs twice
 def test_what_was_installed_is_installed_again_only_after_a_change(checkout: Path) -> None:
     first = run("make .venv/.export", checkout)
     assert first.returncode == 0, first.stdout

@@ -70,6 +70,7 @@ def test_importing_the_whole_service_loads_neither_torch_nor_its_siblings() -> N
     assert loaded.isdisjoint({"torch", "onnx", "models", "export"})
 
 
+@pytest.mark.slow  # makes an environment of its own
 def test_the_service_installs_and_imports_where_there_is_no_torch(service_bin: Path, tmp_path: Path) -> None:
     result = run(f"{service_bin}/python -c '{IMPORT_ALL}'", tmp_path)
     assert result.returncode == 0, result.stdout
@@ -77,6 +78,7 @@ def test_the_service_installs_and_imports_where_there_is_no_torch(service_bin: P
     assert run(f"{service_bin}/python -m pip check", tmp_path).returncode == 0
 
 
+@pytest.mark.slow  # makes an environment of its own
 def test_the_installed_service_shows_its_help(service_bin: Path, tmp_path: Path) -> None:
     result = run(f"{service_bin}/resnet-serve --help", tmp_path)
     assert result.returncode == 0, result.stdout

@@ -66,6 +66,7 @@ def classify_sample(service: Serving) -> Any:
     return httpx.post(f"{service.url}/classify", content=SAMPLE.read_bytes()).json()
 
 
+@pytest.mark.slow  # installs, exports and serves, command by command
 def test_a_newcomer_can_follow_it(checkout: Path, reader: dict[str, str], weights: Path, port: int) -> None:
     if shutil.which("curl") is None:
         missing("curl is not installed")
