@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 # A run that took longer than expected says two things: the machine is busier now, which holds for every size,
 # and this size was misjudged, which holds for it alone. Weights of the newest measurement for each.
 _MACHINE = 0.08
-_SIZE = 0.02
+_SIZE = 0.01
 # One outlier (a page fault storm, a suspended machine) counts for no more than this many times its estimate.
 _LARGEST_SURPRISE = 8.0
+# What a run costs beside itself: it is handed over and back, and finds the caches full of what was decoded meanwhile.
+# Measured as the CPU time under load that shrinks with the size of batches (docs/performance.md).
+_RUN_S = 0.001
 # A larger batch makes its first image wait for its last: a smaller one that costs nearly as little is better.
-_NEARLY = 1.015
+_NEARLY = 1.01
 
 
 class CostModel:
@@ -67,7 +70,7 @@ class CostModel:
 
     @property
     def best_size(self) -> int:
-        """The batch size with the lowest cost per image; of nearly equal ones the smallest."""
+        """The batch size with the lowest cost per image, hand-over included; of nearly equal ones the smallest."""
         return self._best_size
 
     @property
@@ -76,8 +79,8 @@ class CostModel:
         return self._per_image
 
     def _choose(self) -> None:
-        per_image = [seconds / size for size, seconds in zip(self._sizes, self._seconds, strict=True)]
-        enough = min(per_image) * _NEARLY
-        self._best_size, self._per_image = next(
-            (size, cost) for size, cost in zip(self._sizes, per_image, strict=True) if cost <= enough
-        )
+        in_all = [(seconds + _RUN_S) / size for size, seconds in zip(self._sizes, self._seconds, strict=True)]
+        enough = min(in_all) * _NEARLY
+        at = next(at for at, cost in enumerate(in_all) if cost <= enough)
+        self._best_size = self._sizes[at]
+        self._per_image = self._seconds[at] / self._sizes[at]

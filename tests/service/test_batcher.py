@@ -55,10 +55,10 @@ def test_who_comes_during_a_run_shares_the_next_one_which_starts_as_soon_as_the_
 
 
 def test_no_batch_is_larger_than_the_cost_of_an_image_justifies() -> None:
-    lanes = FakeLanes(seconds=lambda images: 0.010 * images)
+    lanes = FakeLanes(seconds=lambda images: 0.200 * images)
 
     async def main() -> None:
-        batcher = batcher_of(lanes, {1: 0.010, 2: 0.020, 4: 0.040})
+        batcher = batcher_of(lanes, {1: 0.200, 2: 0.400, 4: 0.800})
         await asyncio.gather(*(ask(batcher, [n]) for n in range(3)))
 
     run(main)

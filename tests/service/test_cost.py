@@ -37,8 +37,13 @@ def test_the_best_size_is_the_cheapest_per_image() -> None:
 
 
 def test_of_nearly_equal_sizes_the_smallest_is_best_since_a_larger_one_waits_for_its_last() -> None:
-    assert CostModel({1: 0.0100, 2: 0.0199, 4: 0.0396}).best_size == 1
-    assert CostModel({1: 0.0100, 2: 0.0190, 4: 0.0400}).best_size == 2
+    assert CostModel({1: 0.200, 2: 0.400, 4: 0.799}).best_size == 1
+    assert CostModel({1: 0.200, 2: 0.380, 4: 0.760}).best_size == 2
+
+
+def test_a_short_run_is_worth_more_images_since_handing_it_over_costs_as_much_as_a_long_one() -> None:
+    assert CostModel({1: 0.010, 2: 0.020, 4: 0.040, 8: 0.080}).best_size == 8
+    assert CostModel({1: 0.080, 2: 0.160, 4: 0.320, 8: 0.640}).best_size == 2
 
 
 @given(costs, st.integers(1, 1024), st.floats(1e-5, 20.0))
