@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,14 +61,20 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def trained(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with the trained `resnet18` and `resnet50`, exported once, by the command line.
+    """A model repository with the trained `resnet18` and `resnet50`, exported by the command line.
 
-    Of the second it is told nothing but the file.
+    Of the second it is told nothing but the file. What the same exporter made in an earlier run is taken from there.
     """
-    from export.__main__ import main  # here, so that tests of the service alone need no torch
+    from tests.kept import kept  # which needs this module
 
-    repository = tmp_path_factory.mktemp("trained")
-    for architecture, file in (("resnet18", "resnet18.pth"), ("auto", "resnet50.safetensors")):
-        weights = str(shared / "weights" / file)
-        assert main([architecture, "--weights", weights, "--output", str(repository), "--quiet"]) == 0
+    files = {"resnet18": shared / "weights" / "resnet18.pth", "auto": shared / "weights" / "resnet50.safetensors"}
+
+    def make(folder: Path) -> None:
+        from export.__main__ import main  # here, so that tests of the service alone need no torch
+
+        for architecture, weights in files.items():
+            assert main([architecture, "--weights", str(weights), "--output", str(folder), "--quiet"]) == 0
+
+    repository = tmp_path_factory.mktemp("trained") / "artifacts"
+    shutil.copytree(kept("trained", files.values(), make), repository)  # so that no test can spoil the next run's
     return repository
