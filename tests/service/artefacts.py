@@ -2,6 +2,7 @@
 
 `brightness` answers which grey its image is: class 137 is "grey 137". So an answer says whose it is.
 `mean` averages pixels and little more: all that a request costs is the service's own.
+`laborious` is `brightness` that takes its time: as much for each image of a batch, on one core.
 """
 
 from __future__ import annotations
@@ -91,6 +92,44 @@ def write_mean(repository: Path, version: int = 1, crop: int = 224, classes: int
     ]
     constants = {"axes": np.array([1, 2], np.int64), "matrix": matrix}
     return _write(repository, version, contract_of("mean", labels, crop), nodes, constants)
+
+
+def write_laborious(repository: Path, rounds: int) -> Path:
+    """Write `laborious`: so many rounds of a loop for each image, 5 µs or so each, then which grey it is."""
+    levels = np.arange(GREYS, dtype=np.float32)[None]  # (1, classes)
+    scalar = [helper.make_tensor_value_info(f"{name}", kind, []) for name, kind in _LOOPED]
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go on"], ["goes on"]), helper.make_node("Add", ["sum", "round"], ["sums"])],
+        "round",
+        scalar[:3],
+        scalar[3:],
+    )
+    nodes = [
+        helper.make_node("Cast", [INPUT_NAME], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["pixels"], ["flat"]),  # (N, H × W × 3)
+        helper.make_node("ReduceMean", ["flat", "axis"], ["mean"], keepdims=1),  # (N, 1)
+        helper.make_node("Size", ["mean"], ["images"]),
+        helper.make_node("Mul", ["images", "rounds"], ["all rounds"]),
+        helper.make_node("Loop", ["all rounds", "yes", "zero"], ["looped"], body=body),
+        helper.make_node("Cast", ["looped"], ["result"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["result", "nothing"], ["traces"]),  # so that it is computed
+        helper.make_node("Sub", ["mean", "levels"], ["distance"]),  # (N, classes)
+        helper.make_node("Mul", ["distance", "distance"], ["square"]),
+        helper.make_node("Sub", ["traces", "square"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], [OUTPUT_NAME]),
+    ]
+    constants = {"axis": np.array([1], np.int64), "levels": levels, "rounds": np.array(rounds, np.int64)}
+    constants |= {"yes": np.array(True), "zero": np.array(0, np.int64), "nothing": np.array(0, np.float32)}
+    return _write(repository, 1, contract_of("laborious", grey_labels(), 32), nodes, constants)
+
+
+_LOOPED = (
+    ("round", TensorProto.INT64),
+    ("go on", TensorProto.BOOL),
+    ("sum", TensorProto.INT64),
+    ("goes on", TensorProto.BOOL),
+    ("sums", TensorProto.INT64),
+)
 
 
 def _write(

@@ -6,14 +6,20 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 from statistics import mean
 
+import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from tests.service.api.greys import grey
 from tests.service.apps import FakeEngine, rows_for, served
+from tests.service.artefacts import write_laborious
+from tests.service.scrapes import Scrape
+from tests.service.serving import serving
 
 BATCH, BATCH_S = 4, 0.04
 CAPACITY = BATCH / BATCH_S  # images a second
@@ -75,6 +81,35 @@ def test_who_obeys_retry_after_is_answered_within_its_budget_at_twice_the_load(b
 
     with served(busy, max_batch_size=BATCH, queue_capacity=40, max_images_per_request=40) as url:
         asyncio.run(main(url))
+
+
+async def two_for_each_answer(url: str, clients: int) -> list[tuple[int, float]]:
+    """Have obedient clients come twice as fast as they are answered, however fast that is; return what they did."""
+    answers: list[tuple[int, float]] = []
+    image, coming = grey(3), iter(range(clients))
+
+    async def ask() -> None:
+        answers.append(await obedient(url, image))
+        come(2)
+
+    def come(number: int) -> None:
+        for _ in islice(coming, number):
+            group.create_task(ask())
+
+    async with asyncio.TaskGroup() as group:
+        come(4 * BATCH)
+    return answers
+
+
+def test_so_they_are_by_several_processes_which_give_appointments_with_one_engine(tmp_path: Path) -> None:
+    write_laborious(tmp_path, rounds=10_000)
+    limits = ("--max-batch-size", str(BATCH), "--queue-capacity", "20", "--max-images-per-request", "20")
+    with serving(tmp_path, "--frontends", "2", *limits) as service:
+        answers = asyncio.run(two_for_each_answer(service.url, 200))  # each within its budget
+        found = Scrape(httpx.get(f"{service.url}/metrics").text)
+    assert len(answers) == found.get("resnet_requests_total", endpoint="/classify", outcome="answered") == 200
+    assert found.get("resnet_requests_total", endpoint="/classify", outcome="rejected") > 20
+    assert mean(asked for asked, _ in answers) < 2.5
 
 
 def test_health_is_told_under_any_load(busy: FakeEngine) -> None:
