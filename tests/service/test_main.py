@@ -20,6 +20,7 @@ from service.contract import METADATA_KEY
 from service.settings import Settings
 from tests.conftest import ROOT, missing
 from tests.service.api.greys import grey, top
+from tests.service.apps import eventually
 from tests.service.artefacts import write_brightness, write_mean
 from tests.service.serving import command, environment, serving
 
@@ -205,4 +206,5 @@ def test_on_ipv6_with_a_log_line_for_every_request(artifacts: Path) -> None:
     with serving(artifacts, "--host", "::1", "--access-log") as service:
         assert service.url.startswith("http://[::1]:")
         assert httpx.post(f"{service.url}/classify", content=grey(1)).status_code == 200
-        assert " INFO service.access: ::1 POST /classify 200 answered " in service.log
+        line = " INFO service.access: ::1 POST /classify 200 answered "
+        assert eventually(lambda: line in service.log)  # written after the answer
