@@ -6,7 +6,14 @@ import re
 
 import pytest
 
+from service.api.body import _MAX_MEMBERS
+from service.api.form import _MAX_FIELDS
+from service.api.oip.request import _LARGEST_PART
+from service.appointments import _LONGEST_S
+from service.exif import _MAX_ENTRIES
+from service.jpeg import MAX_SCANNED_PIXELS, MAX_SEGMENTS
 from service.patience import MAX_HEAD_BYTES
+from service.raster import _MAX_PNG_CHUNKS
 from service.settings import Settings
 from tests.conftest import ROOT
 
@@ -29,6 +36,12 @@ def test_nothing_stands_there_that_cannot_be_set() -> None:
 
 def test_what_cannot_be_set_is_as_it_says() -> None:
     assert f"| {MAX_HEAD_BYTES} bytes |" in PAGE
+    assert f"| {_LARGEST_PART} bytes |" in PAGE
+    assert f"| {MAX_SCANNED_PIXELS} |" in PAGE
+    assert f"| {MAX_SEGMENTS}; {_MAX_PNG_CHUNKS}; {_MAX_ENTRIES} |" in PAGE
+    assert f"| 1 to {_LONGEST_S:.0f} seconds |" in PAGE
+    assert f"| {_MAX_FIELDS} |" in PAGE
+    assert _MAX_FIELDS == _MAX_MEMBERS
 
 
 def test_every_test_that_shows_something_is_there() -> None:
