@@ -57,7 +57,10 @@ def files_from_json(text: bytes, count: int) -> list[bytes]:
         BadRequest: it is not an array of as many strings in base64.
     """
     _check_count(text, count)
-    return _decoded(_files, text, "of files in base64")
+    files = _decoded(_files, text, "of files in base64")
+    if len(files) != count:  # none has as many commas as one
+        raise BadRequest(f"the tensor has {len(files)} elements, its shape says {count}")
+    return files
 
 
 def files_from_binary(data: memoryview, count: int) -> list[bytes]:

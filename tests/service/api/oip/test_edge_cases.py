@@ -79,6 +79,7 @@ def answers(*outputs: dict[str, Any]) -> dict[str, Any]:
         pytest.param({"inputs": [image(1, data=[])]}, 400, "elements", id="no elements"),
         pytest.param({"inputs": [image(1, data=None)]}, 400, "elements", id="data is null"),
         pytest.param({"inputs": [encoded(grey(1), grey(2), shape=[3])]}, 400, "2 elements", id="too few files"),
+        pytest.param({"inputs": [encoded(shape=[1])]}, 400, "0 elements", id="no file"),
         pytest.param({"inputs": [numbers(256)]}, 400, "0 to 255", id="256"),
         pytest.param({"inputs": [numbers(-1)]}, 400, "0 to 255", id="-1"),
         pytest.param({"inputs": [numbers(0.5)]}, 400, "0 to 255", id="a fraction"),
