@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from benchmarks.card.plan import Plan
 from service.contract import Contract
 from service.engine.choice import session_on_card
 from service.engine.cpu import CpuEngine
 from service.engine.device import CudaDevice, Device, HostDevice
-from service.engine.interface import CUDA, EngineError, contract_of
+from service.engine.interface import CUDA, EngineError
 from service.engine.lane import Lane
 from service.engine.sessions import Tuning, cpu_session
 
-# Each is the service's own choice but for what its name says; docs/performance.md says which was best.
+# Each is the service's own choice but for what its name says.
 VARIANTS: dict[str, Tuning] = {
     "default": Tuning(),
     "CUDA graphs": Tuning(graphs=True),
@@ -30,6 +31,7 @@ VARIANTS: dict[str, Tuning] = {
     "channels first, CUDA graphs": Tuning(graphs=True, options={"prefer_nhwc": "0"}),
     "fused bias, CUDA graphs": Tuning(graphs=True, options={"fuse_conv_bias": "1"}),
 }
+SERVED = ("default", "CUDA graphs")  # the service takes either, whichever is faster
 # The difference of a probability that half precision may make, as for the certificate of an artefact.
 _TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1.0}
 _CHECKED = 8  # images
@@ -63,17 +65,17 @@ def device_of(plan: Plan) -> Device:
     return CudaDevice(0) if plan.device == "cuda" else HostDevice()
 
 
-def measure(artefact: Path, variant: str, plan: Plan) -> Iterator[Reading]:
+def measure(artefact: Path, variant: str, plan: Plan, batches: Sequence[int]) -> Iterator[Reading]:
     """Yield a reading for each batch size; what goes wrong is a reading, too: other variants may do."""
-    contract = contract_of(cpu_session(artefact))
+    contract, expected = _on_cpu(artefact)
     failed = Reading(contract.precision, variant)
     try:
         device = device_of(plan)
         free, _ = device.memory()
         tuning = VARIANTS[variant]
         lane = Lane(device, contract, _sessions(artefact, contract, tuning, plan), graphs=tuning.graphs)
-        difference = _difference(lane, artefact, contract)
-        for batch in plan.batches:
+        difference = float(np.abs(lane.infer(_images(contract)) - expected).max())
+        for batch in batches:
             lane.prepare(batch)
             rate = batch / lane.on_device(batch, plan.runs)
             memory_mib = (free - device.memory()[0]) / 2**20
@@ -95,7 +97,13 @@ def _sessions(artefact: Path, contract: Contract, tuning: Tuning, plan: Plan) ->
     return partial(session_on_card, artefact, contract, CUDA, 0, max(plan.batches), tuning)
 
 
-def _difference(lane: Lane, artefact: Path, contract: Contract) -> float:
+@cache
+def _on_cpu(artefact: Path) -> tuple[Contract, NDArray[np.float32]]:
+    """Return what an artefact promises, and what the CPU answers `_images`."""
+    engine = CpuEngine(artefact)
+    return engine.contract, engine.infer(_images(engine.contract))
+
+
+def _images(contract: Contract) -> list[NDArray[np.uint8]]:
     crop = contract.preprocessing.crop
-    images = list(np.random.default_rng(0).integers(0, 256, (_CHECKED, crop, crop, 3), np.uint8))
-    return float(np.abs(lane.infer(images) - CpuEngine(artefact).infer(images)).max())
+    return list(np.random.default_rng(0).integers(0, 256, (_CHECKED, crop, crop, 3), np.uint8))

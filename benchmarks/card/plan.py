@@ -17,7 +17,7 @@ class Plan:
         runs: Runs of each, timed together.
         compiled: Whether PyTorch compiles.
         decoders: What decodes JPEGs.
-        frontends: Of the service.
+        frontends: Of the service; what is likeliest the best first, since time may run out.
         concurrencies: Clients at once, each with one request in flight.
         warm_s: Load before each measurement.
         cell_s: Length of each.
@@ -31,7 +31,7 @@ class Plan:
     runs: int = 50
     compiled: bool = True
     decoders: tuple[str, ...] = ("cpu", "gpu")
-    frontends: tuple[int, ...] = (1, 4, 8, 16)
+    frontends: tuple[int, ...] = (8, 16, 4, 1)
     concurrencies: tuple[int, ...] = (32, 128, 512)
     warm_s: float = 1.0
     cell_s: float = 3.0
@@ -57,11 +57,19 @@ DRY = Plan(
 
 
 class Budget:
-    """Time that is left; what does not fit any more is left out, and said."""
+    """Time that is left; what does not fit any more is left out, and said.
 
-    def __init__(self, seconds: float) -> None:
+    Attributes:
+        left_out: What did not fit.
+    """
+
+    def __init__(self, seconds: float, left_out: list[str] | None = None) -> None:
         self._ends_s = time.monotonic() + seconds
-        self.left_out: list[str] = []
+        self.left_out = [] if left_out is None else left_out
+
+    def part(self, share: float) -> Budget:
+        """Return a budget of a share of what is left, which leaves the rest to what comes after."""
+        return Budget(share * self.left_s, self.left_out)
 
     @property
     def left_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -45,8 +46,9 @@ class Results:
         return max(cells, key=_rate, default=None)
 
     def steady(self, load: str) -> Cell | None:
-        """Return the cell of a load at a steady rate."""
-        return next((cell for cell in self.cells if cell.load == load and cell.offered_per_s and cell.reading), None)
+        """Return the cell of a load at a steady rate where it was fastest."""
+        cells = [cell for cell in self.cells if cell.load == load and cell.offered_per_s and cell.reading]
+        return max(cells, key=lambda cell: cell.offered_per_s, default=None)
 
     @property
     def healthy(self) -> bool:
@@ -127,7 +129,8 @@ def _cells(results: Results) -> list[str]:
     columns = ("through HTTP", "frontends", "clients", "images/s", "÷ bound", "p50 ms", "p99 ms", "images a run")
     head = [f"| {' | '.join((*columns, 'card busy', 'cores', 'of load', 'failed'))} |", "|---" + "|--:" * 11 + "|"]
     bound = results.bound.images_per_s if results.bound else None
-    rows = [_row(cell, bound) for cell in results.cells]
+    ordered = sorted(results.cells, key=lambda cell: (cell.load, cell.frontends, cell.clients or math.inf))
+    rows = [_row(cell, bound) for cell in ordered]
     if results.bare_decoding_per_s:
         rows.append(f"| a bare loop of decoding | | | {results.bare_decoding_per_s:.0f} |" + " |" * 8)
     return [*head, *rows] if rows else []

@@ -16,7 +16,7 @@ from benchmarks.card import crowd
 from benchmarks.card.bodies import Load
 from benchmarks.card.plan import Budget, Plan
 from benchmarks.card.watch import reader
-from benchmarks.server import Server, ServerFailed, serving
+from benchmarks.server import Server, serving
 from benchmarks.subjects import Subject
 from service.contract import Preprocessing
 from service.image import Decoder
@@ -51,7 +51,7 @@ Say = Callable[[str], None]
 
 
 def measure(subject: Subject, loads: list[Load], batch: int, plan: Plan, budget: Budget, say: Say) -> Iterator[Cell]:
-    """Yield a cell for each load, number of frontends and of clients; at the end one at a steady rate each.
+    """Yield a cell for each load, number of frontends and of clients, and one at a steady rate below the best of these.
 
     Args:
         subject: What is served.
@@ -61,7 +61,6 @@ def measure(subject: Subject, loads: list[Load], batch: int, plan: Plan, budget:
         budget: Time that is left.
         say: Told of what takes long.
     """
-    best: dict[str, Cell] = {}
     read = reader() if plan.device == "cuda" else None
     for frontends, decoder in product(plan.frontends, _decoders(plan, budget)):
         if not budget.allows(f"{frontends} frontends, decoding by {decoder}", _START_S):
@@ -71,12 +70,11 @@ def measure(subject: Subject, loads: list[Load], batch: int, plan: Plan, budget:
         arguments = _arguments(frontends, batch, decoder, plan)
         try:
             with serving(subject.artifacts, subject.model, *arguments) as server:
-                for cell in _closed(server, suited, frontends, plan, budget, read):
-                    best[cell.load] = max(best.get(cell.load, cell), cell, key=_rate)
-                    yield cell
-        except ServerFailed as error:
-            yield Cell(f"decoding by {decoder}", frontends, 0, trouble=str(error).strip().splitlines()[-1][:200])
-    yield from _steady(subject, loads, best, batch, plan, budget, read)
+                for load in suited:
+                    yield from _cells(server, load, frontends, plan, budget, read)
+        except Exception as error:  # whatever it is, the rest may do
+            trouble = (str(error).strip().splitlines() or [repr(error)])[-1][:200]
+            yield Cell(f"decoding by {decoder}", frontends, 0, trouble=trouble)
 
 
 def _decoders(plan: Plan, budget: Budget) -> list[str]:
@@ -122,38 +120,14 @@ def _arguments(frontends: int, batch: int, decoder: str, plan: Plan) -> list[str
     ]
 
 
-def _closed(
-    server: Server, loads: list[Load], frontends: int, plan: Plan, budget: Budget, read: crowd.Read
-) -> Iterator[Cell]:
-    window_s = (plan.warm_s, plan.cell_s)
-    for load in loads:
-        for clients in plan.concurrencies:
-            name = f"{load.name}, {frontends} frontends, {clients} clients"
-            if budget.allows(name, 2 * sum(window_s)):
-                reading = crowd.closed(server, load, clients, window_s, plan.generators, read)
-                yield Cell(load.name, frontends, clients, reading=reading)
-
-
-def _steady(
-    subject: Subject,
-    loads: list[Load],
-    best: dict[str, Cell],
-    batch: int,
-    plan: Plan,
-    budget: Budget,
-    read: crowd.Read,
-) -> Iterator[Cell]:
-    for load in loads:
-        cell = best.get(load.name)
-        if cell is None or not budget.allows(f"{load.name} at a steady rate", _START_S):
-            continue
-        per_s = _STEADY_LOAD * _rate(cell)
-        arguments = _arguments(cell.frontends, batch, load.decoder, plan)
-        with serving(subject.artifacts, subject.model, *arguments) as server:
-            window_s = (plan.warm_s, plan.cell_s)
-            reading = crowd.arriving(server, load, per_s, window_s, plan.generators, read)
-        yield Cell(load.name, cell.frontends, 0, per_s, reading)
-
-
-def _rate(cell: Cell) -> float:
-    return cell.reading.images_per_s if cell.reading else 0.0
+def _cells(server: Server, load: Load, frontends: int, plan: Plan, budget: Budget, read: crowd.Read) -> Iterator[Cell]:
+    window_s, best = (plan.warm_s, plan.cell_s), 0.0
+    for clients in plan.concurrencies:
+        if budget.allows(f"{load.name}, {frontends} frontends, {clients} clients", 2 * sum(window_s)):
+            reading = crowd.closed(server, load, clients, window_s, plan.generators, read)
+            best = max(best, reading.images_per_s)
+            yield Cell(load.name, frontends, clients, reading=reading)
+    if best and budget.allows(f"{load.name}, {frontends} frontends, at a steady rate", 2 * sum(window_s)):
+        per_s = _STEADY_LOAD * best
+        reading = crowd.arriving(server, load, per_s, window_s, plan.generators, read)
+        yield Cell(load.name, frontends, 0, per_s, reading)

@@ -40,6 +40,7 @@ def measured() -> Results:
             Cell(TENSOR, 8, 512, reading=reading(9000.0)),
             Cell(JPEG, 8, 512, reading=reading(5700.0)),
             Cell(CARD_JPEG, 16, 512, reading=reading(9100.0)),
+            Cell(TENSOR, 4, 0, 4900.0, reading(4890.0, p99_ms=8.0)),
             Cell(TENSOR, 8, 0, 6300.0, reading(6290.0, p99_ms=26.0)),
         ],
         left_out=["16 frontends: no time was left"],
@@ -118,7 +119,10 @@ def test_what_the_budget_does_not_allow_is_said() -> None:
     budget = Budget(5.0)
     assert budget.allows("a", 1.0)
     assert not budget.allows("b", 100.0)
-    assert budget.left_out == ["b: no time was left"]
+    part = budget.part(0.5)
+    assert not part.allows("c", 3.0)
+    assert budget.allows("d", 3.0), "the rest is for what comes after"
+    assert budget.left_out == ["b: no time was left", "c: no time was left"]
 
 
 def test_a_card_is_watched_by_whatever_can_read_it() -> None:
