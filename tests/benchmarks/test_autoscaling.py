@@ -18,6 +18,7 @@ from benchmarks.autoscaling.scalers import Memory, Rules, Scaler, Target, decide
 from tests.conftest import ROOT
 
 PERFORMANCE = (ROOT / "docs" / "performance.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 SCALER = Scaler(
     2,
     20,
@@ -166,7 +167,7 @@ def test_a_table_and_a_figure_come_out(tmp_path: Path, capsys: pytest.CaptureFix
 def test_the_capacity_table_is_what_follows_from_its_first_column() -> None:
     rows = re.findall(
         r"^\| 2 cores, [^|]+\| ([\d.]+) \| (\d+) \| (\d+) \| (\d+) \|$",
-        (ROOT / "docs" / "kubernetes.md").read_text(),
+        OPERATIONS,
         re.MULTILINE,
     )
     assert len(rows) == len(COSTS)
@@ -177,7 +178,7 @@ def test_the_capacity_table_is_what_follows_from_its_first_column() -> None:
 
 
 def test_the_documented_table_has_what_is_shipped_in_bold() -> None:
-    bold = re.findall(r"^\| \*\*(.+)\*\* \|", (ROOT / "docs" / "kubernetes.md").read_text(), re.MULTILINE)
+    bold = re.findall(r"^\| \*\*(.+)\*\* \|", OPERATIONS, re.MULTILINE)
     hpa, keda = scalers.read_hpa(), scalers.read_keda()
     flight, wait_s = keda.target(scalers.IN_FLIGHT), keda.target(scalers.QUEUE_WAIT)
     assert bold == [f"HPA: CPU {hpa.target(scalers.CPU):.0%}", f"KEDA: {flight:g} in flight, {wait_s:g} s in line"]
