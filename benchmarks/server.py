@@ -48,8 +48,14 @@ class Server:
 
 
 @contextmanager
-def serving(artifacts: Path, model: str, *arguments: str) -> Iterator[Server]:
+def serving(artifacts: Path, model: str, *arguments: str, ready_within_s: float = _READY_WITHIN_S) -> Iterator[Server]:
     """Run `resnet-serve` on a free port of 127.0.0.1; in the block, it is ready.
+
+    Args:
+        artifacts: A model repository.
+        model: Of it.
+        arguments: Of the command besides.
+        ready_within_s: How long it may take.
 
     Raises:
         ServerFailed: it ended, or took too long.
@@ -63,14 +69,14 @@ def serving(artifacts: Path, model: str, *arguments: str) -> Iterator[Server]:
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            _wait_until_ready(process, port, log)
+            _wait_until_ready(process, port, log, ready_within_s)
             yield Server(process.pid, "127.0.0.1", port, time.monotonic() - started_s)
         finally:
             _stop(process)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: BinaryIO) -> None:
-    give_up_s = time.monotonic() + _READY_WITHIN_S
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: BinaryIO, within_s: float) -> None:
+    give_up_s = time.monotonic() + within_s
     while not is_ready(port):
         if process.poll() is not None or time.monotonic() > give_up_s:
             output = os.pread(log.fileno(), 1 << 20, 0).decode(errors="replace")

@@ -22,7 +22,8 @@ from service.contract import Preprocessing
 from service.image import Decoder
 from service.threads import available_cores
 
-_START_S = 20.0  # of a service with its warm-up, about
+_START_S = 20.0  # of a service with its warm-up, about, until one has been started
+_LEAST_START_S = 60.0  # that one is given
 _STEADY_LOAD = 0.7
 
 
@@ -62,14 +63,18 @@ def measure(subject: Subject, loads: list[Load], batch: int, plan: Plan, budget:
         say: Told of what takes long.
     """
     read = reader() if plan.device == "cuda" else None
+    start_s = _START_S
     for frontends, decoder in product(plan.frontends, _decoders(plan, budget)):
-        if not budget.allows(f"{frontends} frontends, decoding by {decoder}", _START_S):
+        if not budget.allows(f"{frontends} frontends, decoding by {decoder}", start_s):
             continue
         say(f"through HTTP, {frontends} frontends, decoding by {decoder}")
         suited = [load for load in loads if load.decoder == decoder]
         arguments = _arguments(frontends, batch, decoder, plan)
         try:
-            with serving(subject.artifacts, subject.model, *arguments) as server:
+            # On a card the search for algorithms, batch size by batch size, may well take longer than on a CPU.
+            within_s = max(_LEAST_START_S, budget.left_s)
+            with serving(subject.artifacts, subject.model, *arguments, ready_within_s=within_s) as server:
+                start_s = max(start_s, server.ready_s)
                 for load in suited:
                     yield from _cells(server, load, frontends, plan, budget, read)
         except Exception as error:  # whatever it is, the rest may do
