@@ -52,6 +52,14 @@ def expressions() -> list[str]:
     return [target["expr"] for panel in board()["panels"] for target in panel.get("targets", ())]
 
 
+def triggers() -> list[str]:
+    """Return what KEDA asks Prometheus."""
+    scaled = yaml.safe_load((ROOT / "deploy" / "components" / "keda" / "scaledobject.yaml").read_text())
+    found = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
+    assert len(found) == 2
+    return found
+
+
 def rules() -> str:
     lines = (MONITORING / "rules.yaml").read_text().splitlines()
     return "\n".join(line for line in lines if not re.match(r"\s*(#|summary:|description:|- alert:)", line))
@@ -81,8 +89,8 @@ def test_every_alert_is_played() -> None:
     assert alerts == raised == quiet == documented
 
 
-def test_rules_and_dashboard_ask_only_for_metrics_that_there_are() -> None:
-    asked = {name for text in [*expressions(), rules()] for name, _ in _METRIC.findall(text)}
+def test_rules_dashboard_and_autoscaler_ask_only_for_metrics_that_there_are() -> None:
+    asked = {name for text in [*expressions(), *triggers(), rules()] for name, _ in _METRIC.findall(text)}
     assert len(asked) > 15, "nothing was found to check"
     assert {name for name in asked if family_of(name) is None} == set()
 
@@ -97,7 +105,7 @@ def test_the_dashboard_shows_every_metric() -> None:
 def test_labels_and_outcomes_that_are_asked_for_exist() -> None:
     outcomes = {labels[1] for labels in KNOWN["resnet_requests_total"].series}
     of_targets = {"job", "instance", "le"}
-    for text in [*expressions(), rules()]:
+    for text in [*expressions(), *triggers(), rules()]:
         for _, wanted in _OUTCOMES.findall(text):
             assert set(wanted.split("|")) <= outcomes
         for name, selector in _METRIC.findall(text):
@@ -109,9 +117,10 @@ def test_labels_and_outcomes_that_are_asked_for_exist() -> None:
 def test_every_expression_is_promql(promtool: str, tmp_path: Path) -> None:
     """As a recording rule, with what Grafana would put in for its variables."""
     filled = [text.replace("$__rate_interval", "1m").replace("$__range", "30m") for text in expressions()]
-    records = [{"record": f"dashboard:{number}", "expr": text} for number, text in enumerate(filled)]
+    filled += triggers()
+    records = [{"record": f"asked:{number}", "expr": text} for number, text in enumerate(filled)]
     path = tmp_path / "rules.yaml"
-    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": records}]}))  # JSON is YAML
+    path.write_text(json.dumps({"groups": [{"name": "asked", "rules": records}]}))  # JSON is YAML
     run = subprocess.run([promtool, "check", "rules", str(path)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 
