@@ -1,5 +1,6 @@
 """The service on a card: `python -m benchmarks.gpu` checks, times, prints a table and writes JSON, in eight minutes.
 
+    pip install '.[gpu,export]'
     python -m benchmarks.gpu [--shared DIR] [--output DIR]
     python -m benchmarks.gpu --dry-run            where there is no card: everything small, on the CPU
 
@@ -43,9 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure; return 0 if all that ran answered rightly, else 1, or 2 where it cannot run at all."""
     parsed = _parser().parse_args(arguments)
     if lacking := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
-        _say(f"these are needed and not installed: {', '.join(lacking)}")
+        _say(f"these are needed and not installed (pip install '.[gpu,export]'): {', '.join(lacking)}")
         return 2
     _compile_resize()
+    if not parsed.dry_run and (reason := _no_card()):
+        _say(f"no card can be used here: {reason}; --dry-run goes through everything on the CPU")
+        return 2
     from benchmarks.card import plan, results
 
     measured = _measure(plan.DRY if parsed.dry_run else plan.FULL, parsed)
@@ -130,6 +134,19 @@ def _about(plan: Any) -> dict[str, Any]:
     if plan.device == "cpu":
         about["note"] = "a dry run on the CPU: its figures say nothing"
     return about
+
+
+def _no_card() -> str | None:
+    """Return why no card can be used here, or None."""
+    from service.engine.device import CudaDevice
+    from service.engine.interface import CUDA, EngineError
+    from service.engine.sessions import missing
+
+    try:
+        CudaDevice(0)
+    except EngineError as error:
+        return missing(CUDA) or str(error)
+    return missing(CUDA)
 
 
 def _card() -> str:

@@ -107,6 +107,8 @@ def session_on_card(
     Raises:
         EngineError: it cannot be made, or ONNX Runtime falls back to another provider.
     """
+    if (reason := missing(provider)) is not None:  # which also loads what the provider is linked against
+        raise EngineError(reason)
     cuda = (CUDA, cuda_options(device_id, stream, tuning, LANES, contract))
     providers = [cuda, CPU]
     if provider == TENSORRT:

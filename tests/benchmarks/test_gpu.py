@@ -7,15 +7,19 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import onnxruntime as ort
 import pytest
 
+from benchmarks import gpu
 from benchmarks.card import crowd, model, pytorch, results, watch
 from benchmarks.card.plan import Budget
 from benchmarks.card.results import CARD_JPEG, JPEG, TENSOR, Results, verdicts
 from benchmarks.card.service import Cell
 from benchmarks.generator import Summary
+from service.engine import CUDA
 from tests.conftest import ROOT
 
 
@@ -143,6 +147,15 @@ def test_a_card_is_watched_by_whatever_can_read_it() -> None:
             pass
     assert watched.busy == pytest.approx(0.75)
     assert watched.memory_mib == 30.0
+
+
+@pytest.mark.skipif(CUDA in ort.get_available_providers(), reason="there may be a card")
+def test_without_a_card_nothing_is_measured_and_it_is_said_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gpu.main(["--scratch", str(tmp_path / "a"), "--output", str(tmp_path / "b")]) == 2
+    assert "no card can be used here: ONNX Runtime here was built for" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")

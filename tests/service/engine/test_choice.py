@@ -11,6 +11,7 @@ import pytest
 
 from service.contract import ContractError
 from service.engine import CPU, CUDA, TENSORRT, EngineError, Tuning, open_engine
+from service.engine.choice import session_on_card
 from service.engine.interface import buckets
 from service.engine.sessions import cuda_options, session, tensorrt_options
 from tests.service.artefacts import write_brightness
@@ -104,6 +105,13 @@ def test_what_a_provider_refuses_is_said_and_no_other_takes_its_place(
 def test_tensorrt_insisted_on_where_it_is_not_says_why(artefact: Path) -> None:
     with pytest.raises(EngineError, match=r"--provider tensorrt, but TensorRT does not work here: .*built for"):
         open_engine(artefact, provider="tensorrt")
+
+
+@pytest.mark.skipif(CUDA in ort.get_available_providers(), reason="CUDA may work here")
+def test_a_session_on_a_card_is_made_only_where_its_libraries_are(artefact: Path) -> None:
+    contract = open_engine(artefact, provider="cpu").contract
+    with pytest.raises(EngineError, match="built for"):
+        session_on_card(artefact, contract, CUDA, 0, 8, Tuning(), 0)
 
 
 def test_tensorrt_without_its_libraries_says_what_to_install(artefact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
