@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         0, ge=0, description="Threads per run on the CPU; 0 for the fastest arrangement of the cores at hand."
     )
     devices: Annotated[tuple[NonNegativeInt, ...], NoDecode] = Field(
-        (0,), description="CUDA devices, such as 0,1: with --frontends, one engine process for each."
+        (0,), description="CUDA devices, such as 0,1: with --frontends, one engine process of each model for each."
     )
     cuda_graphs: Literal["auto", "on", "off"] = Field(
         "auto",

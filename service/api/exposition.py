@@ -92,8 +92,10 @@ class _Collector:
         yield _gauge(families.READY, {(): int(self._lifecycle.status is Phase.READY)})
         yield _gauge(families.DEPTH, {(): sum(model.backend.depth for model in models)})
         yield _gauge(families.MODEL, {_info(model): 1 for model in models})
-        if models and (slots := models[0].backend.occupancy) is not None:
-            yield _gauge(families.SLOTS, {("used",): slots.used, ("free",): slots.total - slots.used})
+        slots = [each for model in models if (each := model.backend.occupancy) is not None]
+        if slots:
+            used = sum(each.used for each in slots)
+            yield _gauge(families.SLOTS, {("used",): used, ("free",): sum(each.total for each in slots) - used})
 
 
 def _info(model: Model) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ clients ──▶ frontend 0 ─┐  slot numbers over ZeroMQ (ipc)      ┌─�
 supervisor ── starts, watches, replaces and stops them all; its end of a pipe to each is their lifeline
 
 supervisor.py      the parent: when to start, replace and stop what; owns the port, the arena, the sockets' folder
+hall.py            one model: its engines, its arena, where they listen
 pulse.py           who stands still
 child.py           one process as its parent sees it
 control.py         what parent and child tell each other

@@ -58,8 +58,9 @@ class Ready:
 
 @dataclass(frozen=True)
 class Opened:
-    """The arena is there."""
+    """A model's arena is there; `model` is its number."""
 
+    model: int
     promise: Promise
     layout: Layout
     arena: str
@@ -67,8 +68,9 @@ class Opened:
 
 @dataclass(frozen=True)
 class EngineUp:
-    """An engine takes submissions at `address`, which no other process of its place ever had."""
+    """An engine of a model takes submissions at `address`, which no other process of its place ever had."""
 
+    model: int
     engine: int
     address: str
 
@@ -77,6 +79,7 @@ class EngineUp:
 class EngineDown:
     """An engine answers no more, and reads and writes no slot: its process has ended, or the next one has a `fault`."""
 
+    model: int
     engine: int
     fault: str | None = None
 

@@ -17,7 +17,7 @@ from service.cluster.channel import Channel, bound
 from service.cluster.control import Control, FrontendGone, Loaded, Message, Opened, Promise, Serving, Stop
 from service.cluster.desk import Desk, WatchedLanes
 from service.cluster.pulse import BEAT_S
-from service.cluster.tally import Tally
+from service.cluster.tally import Tally, models_of
 from service.errors import EngineLost, StartError
 from service.golden import examine
 from service.lanes import EngineLanes
@@ -42,12 +42,12 @@ def run(settings: Settings, folder: Path, index: int, generation: int, connectio
     Args:
         settings: Of the whole service.
         folder: Where its socket goes.
-        index: Which of the engines.
+        index: Which of the engines: those of the first model come first, one for each device.
         generation: The how-manyth process in this one's place.
         connection: This side of the pipe to the supervisor.
     """
     if settings.provider == "cpu":
-        _keep_to_its_cores(index, len(settings.devices))
+        _keep_to_its_cores(index % len(settings.devices), len(settings.devices))
     address = f"ipc://{folder}/engine-{index}-{generation}"
     uvloop.run(_Process(settings, folder, index, address, Control(connection)).run())
 
@@ -63,6 +63,8 @@ class _Process:
         self._settings = settings
         self._folder = folder
         self._index = index
+        model, self._place = divmod(index, len(settings.devices))
+        self._model = models_of(settings)[model]
         self._address = address
         self._control = control
         self._desk: Desk | None = None
@@ -81,8 +83,8 @@ class _Process:
         _leave(1)
 
     async def _serve(self) -> None:
-        device = self._settings.devices[self._index]
-        artefact = find(self._settings.artifacts, self._settings.model)
+        device = self._settings.devices[self._place]
+        artefact = find(self._settings.artifacts, self._model)
         engine = await asyncio.to_thread(local.load, artefact, self._settings, device)
         golden = await asyncio.to_thread(examine, engine)
         self._control.send(Loaded(Promise(engine.contract, artefact.version, engine.provider, golden), engine.lanes))
@@ -104,7 +106,7 @@ class _Process:
         self._control.send(Serving(self._address))
         # The rest is called by the loop, until told to stop.
         while not isinstance(batcher.unavailable, EngineLost):
-            arena.board.beat(self._index)
+            arena.board.beat(self._place)
             await asyncio.sleep(BEAT_S)
 
     def _listen(self, batcher: Batcher, backend: Backend, lanes: WatchedLanes, arena: Arena) -> None:
@@ -112,8 +114,8 @@ class _Process:
             # As if nobody waited: who reads the board adds those who do.
             run_s = batcher.expected_wait_s(-batcher.depth)
             image_s = batcher.expected_wait_s(1 - batcher.depth) - run_s
-            arena.board.set_costs(self._index, run_s, image_s)
-            arena.board.set_running(self._index, lanes.images)
+            arena.board.set_costs(self._place, run_s, image_s)
+            arena.board.set_running(self._place, lanes.images)
             desk.runs_changed()
 
         frontends = Channel(bound(self._address), lambda frames: desk.received(frames))

@@ -17,7 +17,7 @@ from service.cluster.client import Client
 from service.cluster.control import Control, Drain, EngineDown, EngineUp, Message, Opened, Ready, Stop
 from service.cluster.files import FilePlace
 from service.cluster.messages import Sender
-from service.cluster.tally import Tally
+from service.cluster.tally import Tally, models_of
 from service.model import Model
 from service.server import Server
 from service.threads import share_of_cores
@@ -63,7 +63,7 @@ def run(
 
 
 class Frontend(Server):
-    """A server whose model is ready once the supervisor has named an engine."""
+    """A server whose models are ready once the supervisor has named an engine of each."""
 
     def __init__(self, settings: Settings, folder: Path, sender: Sender, control: Control) -> None:
         self._metrics = Tally(settings, folder).frontend(sender.frontend)
@@ -75,10 +75,13 @@ class Frontend(Server):
         self._sender = sender
         self._folder = folder
         self._control = control
-        self._opened: Opened | None = None
-        self._client: Client | None = None
+        self._workers = Workers(settings.decode_threads, "decode")
+        self._models = models_of(settings)
+        self._opened: dict[int, Opened] = {}
+        self._clients: dict[int, Client] = {}
         self._board: Board | None = None
-        self._connected: Future[None] = Future()  # once there is an engine, or there will be none
+        # Of each model, once there is an engine, or there will be none.
+        self._connected: list[Future[None]] = [Future() for _ in self._models]
 
     def run_with(self, listeners: list[socket.socket]) -> int:
         """Serve what comes to `listeners`; return the exit code."""
@@ -113,44 +116,35 @@ class Frontend(Server):
 
     def build(self, artefact: Artefact) -> Model:
         """Return the model once there is an engine; see `service.loader.Builder`."""
-        self._connected.result()
-        assert self._opened is not None  # noqa: S101 - it came first
-        assert self._client is not None  # noqa: S101
-        promise = self._opened.promise
-        assert promise.version == artefact.version  # noqa: S101 - the supervisor has named it to all
-        workers = Workers(self._settings.decode_threads, "decode")
+        number = self._models.index(str(artefact))
+        self._connected[number].result()
+        promise = self._opened[number].promise
         kind = CardModel if self._settings.decoder == "gpu" else Model
         return kind(
             promise.contract,
             promise.version,
             promise.provider,
-            self._client,
+            self._clients[number],
             self._settings,
             self._metrics.model(promise.contract.name, promise.version),
-            workers,
+            self._workers,
             golden=promise.golden,
-            release=workers.close,
         )
 
     def close(self) -> None:
-        """There is nothing that models have in common."""
+        """End the threads, which models have in common."""
+        self._workers.close()
 
     def _received(self, message: Message) -> None:
         match message:
             case Opened():
-                arena = Arena.attach(message.layout, message.arena)
-                self._opened = message
-                self._board = arena.board
-                place = FilePlace if message.layout.file_bytes else None
-                self._client = Client(arena, self._sender, self._settings.queue_capacity, place)
-                if message.promise.golden.fault is not None:  # no engine will come: be there to say why
-                    self._connected.set_result(None)
-            case EngineUp() if self._client is not None:
-                self._client.connect(message.engine, message.address)
-                if not self._connected.done():
-                    self._connected.set_result(None)
-            case EngineDown() if self._client is not None:
-                self._client.disconnect(message.engine, message.fault)
+                self._open(message)
+            case EngineUp() if message.model in self._clients:
+                self._clients[message.model].connect(message.engine, message.address)
+                if not self._connected[message.model].done():
+                    self._connected[message.model].set_result(None)
+            case EngineDown() if message.model in self._clients:
+                self._clients[message.model].disconnect(message.engine, message.fault)
             case Drain():
                 self._lifecycle.drain()
             case Stop():
@@ -158,8 +152,19 @@ class Frontend(Server):
             case _:
                 pass
 
+    def _open(self, opened: Opened) -> None:
+        arena = Arena.attach(opened.layout, opened.arena)
+        if opened.model == 0:
+            self._board = arena.board
+        self._opened[opened.model] = opened
+        place = FilePlace if opened.layout.file_bytes else None
+        self._clients[opened.model] = Client(arena, self._sender, self._settings.queue_capacity, place)
+        if opened.promise.golden.fault is not None:  # no engine will come: be there to say why
+            self._connected[opened.model].set_result(None)
+
     def _stop(self, within_s: float) -> None:
-        if not self._connected.done():  # nothing is in flight, and a thread waits for what will not come
+        # Then nothing is in flight, and a thread waits for what will not come.
+        if not all(connected.done() for connected in self._connected):
             logging.shutdown()
             os._exit(0)
         self.end_within(within_s)
@@ -167,7 +172,7 @@ class Frontend(Server):
     def _orphaned(self) -> None:
         logger.error("the supervisor is gone")
         shutil.rmtree(self._folder, ignore_errors=True)  # its to remove; the resource tracker unlinks the arena
-        if self._client is not None:
+        for client in self._clients.values():
             for engine in range(len(self._settings.devices)):  # they end too
-                self._client.disconnect(engine)
+                client.disconnect(engine)
         self._stop(self._settings.shutdown_timeout_s)

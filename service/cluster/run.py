@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import tempfile
@@ -28,26 +29,27 @@ def serve(settings: Settings) -> int:
     """Serve from several processes until told to stop; return the exit code: 0 after a clean stop.
 
     Raises:
-        StartError: there is no such artefact, more is asked for than one model, or the port is taken.
+        StartError: there is no such artefact, they are to be replaced while they serve, or the port is taken.
     """
     multiprocessing.current_process().name = "supervisor"
     logs.configure(settings)
-    several = wanted(settings.artifacts, settings.model)
-    if len(several) > 1 or settings.repository_poll_s or settings.model_admin:
+    if settings.repository_poll_s or settings.model_admin:
         raise StartError(
-            "with --frontends one model is served, and no other is loaded in its place: "
-            "name one, and leave out --repository-poll-s and --model-admin"
+            "with --frontends what is there at the start is served, and nothing is loaded in its place: "
+            "leave out --repository-poll-s and --model-admin"
         )
-    artefact = next(iter(several.values()))
+    # Each once, also where it was named twice: with its version, and as the highest.
+    artefacts = list(dict.fromkeys(wanted(settings.artifacts, settings.model).values()))
     sockets = listeners(settings)
     # Only its owner may enter, so nobody else can talk to the sockets in it.
     with (
-        artefact.path.open("rb") as file,
+        contextlib.ExitStack() as files,
         tempfile.TemporaryDirectory(prefix="resnet-serve-", ignore_cleanup_errors=True) as folder,
     ):
-        settings = settings.model_copy(
-            update={"artifacts": _kept(artefact, file, Path(folder)), "model": artefact.name}
-        )
+        for artefact in artefacts:
+            _keep(artefact, files.enter_context(artefact.path.open("rb")), Path(folder) / "artifacts")
+        models = ",".join(map(str, artefacts))
+        settings = settings.model_copy(update={"artifacts": Path(folder) / "artifacts", "model": models})
         supervisor = Supervisor(
             settings,
             Path(folder),
@@ -58,14 +60,12 @@ def serve(settings: Settings) -> int:
         return asyncio.run(supervisor.run())
 
 
-def _kept(artefact: Artefact, file: BinaryIO, folder: Path) -> Path:
-    """Return a repository in `folder` that holds `file` and nothing else, whatever becomes of the one it is from.
+def _keep(artefact: Artefact, file: BinaryIO, repository: Path) -> None:
+    """Put `file` into a `repository` of the service's own, whatever becomes of the one it is from.
 
     All processes serve the same, also those that are started later in the place of others. What is added, replaced
     or removed meanwhile is for the next start.
     """
-    repository = folder / "artifacts"
     path = repository / artefact.name / str(artefact.version) / FILE_NAME
     path.parent.mkdir(parents=True)
     path.symlink_to(f"/proc/{os.getpid()}/fd/{file.fileno()}")  # the file itself, under whatever name (proc(5))
-    return repository

@@ -18,18 +18,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from service.cluster import pulse
-from service.cluster.arena import Arena, ArenaError, Layout
-from service.cluster.control import Drain, EngineDown, EngineUp, FrontendGone, Loaded, Opened, Ready, Serving, Stop
-from service.cluster.files import FILE_BYTES
+from service.cluster.control import Drain, EngineDown, FrontendGone, Loaded, Ready, Serving, Stop
+from service.cluster.hall import Hall
 from service.cluster.post import Post
-from service.threads import share_of_cores
+from service.cluster.tally import models_of
+from service.errors import StartError
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from service.cluster.control import Message
+    from service.cluster.control import Message, Opened
     from service.metrics import Metrics
     from service.settings import Settings
 
@@ -44,11 +44,11 @@ class Supervisor:
     """Runs the service until told to stop.
 
     Args:
-        settings: Of the service; the model named with its version, so that every process serves the same.
+        settings: Of the service; its models named with their versions, so that every process serves the same.
         folder: Private, for the sockets.
         listeners: The listening sockets that all frontends share.
         metrics: Where deaths are counted.
-        announce: Called once, with what is served, when the first frontend answers.
+        announce: Called once, with the default model, when the first frontend answers.
     """
 
     def __init__(
@@ -60,8 +60,12 @@ class Supervisor:
         announce: Callable[[Opened], None],
     ) -> None:
         engine, frontend = "service.cluster.engine_process", "service.cluster.frontend"
+        devices, models = len(settings.devices), len(models_of(settings))
         self._engines = [
-            Post(f"engine-{index}", engine, settings, (folder, index)) for index in range(len(settings.devices))
+            Post(f"engine-{index}", engine, settings, (folder, index)) for index in range(models * devices)
+        ]
+        self._halls = [
+            Hall(number, settings, self._engines[number * devices : (number + 1) * devices]) for number in range(models)
         ]
         self._frontends = [
             Post(f"frontend-{index}", frontend, settings, (folder, listeners, index))
@@ -73,11 +77,8 @@ class Supervisor:
         self._metrics = metrics
         self._announce = announce
         self._announced = False
-        self._arena: Arena | None = None
-        self._opened: Opened | None = None
-        self._addresses: dict[int, str] = {}  # of the engines that serve
         self._ended_s: float | None = None  # by when all have to have ended, once told to stop
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._failure: str | None = None
 
@@ -86,14 +87,15 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_stop)
-        keepers = [asyncio.create_task(self._keep_engine(*each)) for each in enumerate(self._engines)]
+        every = [(hall, *each) for hall in self._halls for each in enumerate(hall.engines)]
+        keepers = [asyncio.create_task(self._keep_engine(*each)) for each in every]
         keepers += [asyncio.create_task(self._keep_frontend(*each)) for each in enumerate(self._frontends)]
         for keeper in keepers:
             keeper.add_done_callback(self._keeper_ended)
         try:
             await self._stopping.wait()
-            if self._watch is not None:
-                self._watch.cancel()
+            for watch in self._watches:
+                watch.cancel()
             for listener in self._listeners:
                 listener.close()  # the frontends' own copies keep the port open until they close them
             await self._stop_in_order()
@@ -101,8 +103,8 @@ class Supervisor:
             self._stopping.set()
             self._kill_all()
             await asyncio.gather(*keepers, return_exceptions=True)
-            if self._arena is not None:
-                self._arena.unlink()
+            for hall in self._halls:
+                hall.close()
         if self._failure is not None:
             logger.error("stopped: %s", self._failure)
         return 0 if self._failure is None else 1
@@ -155,29 +157,28 @@ class Supervisor:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    async def _keep_engine(self, index: int, post: Post) -> None:
-        while await self._start(post, partial(self._heard_engine, index)):
-            if self._opened is not None:
-                post.send(self._opened)
+    async def _keep_engine(self, hall: Hall, index: int, post: Post) -> None:
+        while await self._start(post, partial(self._heard_engine, hall, index)):
+            if hall.opened is not None:
+                post.send(hall.opened)
             await post.ended()
-            self._addresses.pop(index, None)
-            self._tell(self._frontends, EngineDown(index))
-            if self._arena is not None:
-                self._arena.board.set_running(index, 0)
+            self._tell(self._frontends, EngineDown(hall.number, index))
+            hall.forget_engine(index)
             await self._mourn(post)
 
     async def _keep_frontend(self, index: int, post: Post) -> None:
         while await self._start(post, partial(self._heard_frontend, post)):
-            if self._opened is not None:
-                post.send(self._opened)
+            for hall in self._halls:
+                if hall.opened is not None:
+                    post.send(hall.opened)
             if self._ended_s is not None:
                 post.send(Drain())
             if index == 0 or self._announced:
                 self._name_engines(post)
             await post.ended()
             self._tell(self._engines, FrontendGone(index, post.generation))
-            if self._arena is not None:
-                self._arena.board.forget_frontend(index)
+            for hall in self._halls:
+                hall.forget_frontend(index)
             await self._mourn(post)
 
     async def _mourn(self, post: Post) -> None:
@@ -192,72 +193,52 @@ class Supervisor:
             self._give_up(f"{post.name} cannot start; its own message is above")
         await self._pause(post.pause_s())
 
-    def _heard_engine(self, index: int, message: Message) -> None:
+    def _heard_engine(self, hall: Hall, index: int, message: Message) -> None:
         if isinstance(message, Loaded):
-            self._open(message)
+            self._open(hall, message)
             if message.promise.golden.fault is not None:
-                self._tell(self._frontends, EngineDown(index, message.promise.golden.fault))
+                self._tell(self._frontends, EngineDown(hall.number, index, message.promise.golden.fault))
         elif isinstance(message, Serving):
-            self._engines[index].ready()
-            self._addresses[index] = message.address
+            hall.engines[index].ready()
+            up = hall.serves(index, message.address)
             # Until the first frontend answers it alone takes connections, to say that the service is starting: nobody
             # shall be told so by another when that one is ready.
-            self._tell(self._frontends if self._announced else self._frontends[:1], EngineUp(index, message.address))
+            self._tell(self._frontends if self._announced else self._frontends[:1], up)
 
-    def _open(self, loaded: Loaded) -> None:
-        """Make the arena when the first engine has loaded; later ones must promise what that one did."""
-        if self._opened is not None:
-            if loaded.promise != self._opened.promise:
-                self._give_up("an engine loaded another artefact than the first one: the file was replaced")
-            return
-        layout = _layout(self._settings, loaded)
+    def _open(self, hall: Hall, loaded: Loaded) -> None:
         try:
-            self._arena = Arena.create(layout)
-        except ArenaError as error:
+            opened = hall.open(loaded)
+        except StartError as error:
             self._give_up(str(error))
             return
-        mib = layout.bytes / 2**20
-        logger.info("arena %s: %d slots, %.0f MiB; sockets in %s", self._arena.name, layout.slots, mib, self._folder)
-        self._opened = Opened(loaded.promise, layout, self._arena.name)
-        posts = (*self._engines, *self._frontends)
-        self._tell(posts, self._opened)
-        watch = pulse.watch(posts, self._arena.board, self._settings.engine_timeout_s)
-        self._watch = asyncio.get_running_loop().create_task(watch)
+        if opened is None:
+            return
+        slots, mib = opened.layout.slots, opened.layout.bytes / 2**20
+        logger.info("arena %s: %d slots, %.0f MiB; sockets in %s", opened.arena, slots, mib, self._folder)
+        self._tell((*hall.engines, *self._frontends), opened)
+        # Frontends beat where the default model's engines do.
+        posts = hall.engines if hall.number else [*hall.engines, *self._frontends]
+        watch = pulse.watch(posts, hall.board, self._settings.engine_timeout_s)
+        self._watches.append(asyncio.get_running_loop().create_task(watch))
 
     def _heard_frontend(self, post: Post, message: Message) -> None:
         if isinstance(message, Ready):
             post.ready()
-            if not self._announced and self._opened is not None:
+            if not self._announced and (opened := self._halls[0].opened) is not None:
                 self._announced = True
-                self._announce(self._opened)
+                self._announce(opened)
                 for other in self._frontends:
                     if other is not post:
                         self._name_engines(other)
 
     def _name_engines(self, post: Post) -> None:
-        for engine, address in self._addresses.items():
-            post.send(EngineUp(engine, address))
+        for hall in self._halls:
+            for up in hall.serving():
+                post.send(up)
 
     def _tell(self, posts: Iterable[Post], message: Message) -> None:
         for post in posts:
             post.send(message)
-
-
-def _layout(settings: Settings, loaded: Loaded) -> Layout:
-    # One frontend may get all the connections, so each has slots for all that may wait, decode or run at once in the
-    # whole service, and for what its threads still decode for nobody: it never refuses for want of slots what the
-    # queue has room for, and nobody shares a free list.
-    in_runs = len(settings.devices) * loaded.lanes * settings.max_batch_size
-    decoding = settings.decode_threads or share_of_cores(settings.frontends)
-    contract = loaded.promise.contract
-    return Layout(
-        crop=contract.preprocessing.crop,
-        classes=len(contract.labels),
-        frontends=settings.frontends,
-        engines=len(settings.devices),
-        slots_each=settings.queue_capacity + in_runs + decoding,
-        file_bytes=FILE_BYTES if settings.decoder == "gpu" else 0,
-    )
 
 
 async def _stop(posts: list[Post], within_s: float, grace_s: float = 0.0) -> None:

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 
+def models_of(settings: Settings) -> list[str]:
+    """Return the service's models, each named with its version."""
+    assert settings.model is not None  # noqa: S101 - `run.serve` has named them
+    return settings.model.split(",")
+
+
 class Tally:
     """The ledger of one service: the supervisor's row, then the frontends', then the engines'.
 
@@ -23,7 +29,7 @@ class Tally:
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._path = folder / "metrics"
         self._frontends = settings.frontends
-        self._rows = 1 + settings.frontends + len(settings.devices)
+        self._rows = 1 + settings.frontends + len(models_of(settings)) * len(settings.devices)
         self._largest = settings.max_batch_size
 
     def share(self) -> Metrics:
@@ -39,5 +45,5 @@ class Tally:
         return Metrics.join(self._path, 1 + index, self._largest)
 
     def engine(self, index: int) -> Metrics:
-        """Return what an engine counts with."""
+        """Return what an engine counts with, by its number among those of all models."""
         return Metrics.join(self._path, 1 + self._frontends + index, self._largest)
