@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +17,13 @@ import pytest
 from service.api.access_log import AccessLog
 from service.api.reception import Visit
 from service.logs import REQUEST, JsonFormatter
+from tests.conftest import ROOT
 from tests.service.api.greys import grey
 from tests.service.apps import eventually
 from tests.service.serving import SHAPES, serving
 
 KEY = "a-key-that-nobody-should-ever-read-in-a-log"
+DOCUMENT = ROOT / "docs" / "logs-and-traces.md"
 
 
 def lines(log: str) -> list[dict[str, Any]]:
@@ -60,6 +63,8 @@ def test_a_request_is_one_line_that_tells_how_it_went(artifacts: Path, tmp_path:
     assert found["lost"]["path"] == "/no%0Awhere"
     assert datetime.fromisoformat(good["time"]).tzinfo is not None
     assert good["process"].startswith("frontend-" if shape else "MainProcess")
+    (shown,) = re.findall(r"^```json\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    assert set(json.loads(shown)) == set(good)
 
 
 _PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
