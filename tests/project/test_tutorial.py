@@ -47,6 +47,7 @@ def reader(shared: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow  # exports a network, and starts five programs that load PyTorch or ONNX Runtime
 def test_a_reader_can_follow_it(reader: Path) -> None:
     port = free_port()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
