@@ -23,16 +23,11 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """What a caller gets: probabilities (n, classes) and where its time went, in seconds.
-
-    Attributes:
-        ahead_s: How much of it was over when the caller asked (`service.ahead`).
-    """
+    """What a caller gets: probabilities (n, classes) and where its time went, in seconds."""
 
     rows: NDArray[np.float32]
     queue_s: float
     inference_s: float
-    ahead_s: float = 0.0
 
 
 class Occupancy(NamedTuple):
@@ -48,12 +43,10 @@ class Loan(NamedTuple):
     Attributes:
         pixels: uint8 (H, W, 3); for `--decoder gpu` (n,), room for a file as well; None for anywhere.
         give_back: To be called once nothing is written there any more. Until then nobody else has it.
-        run_ahead: What to do with the image at once, on the thread that decoded it, before it is given back.
     """
 
     pixels: NDArray[np.uint8] | None
     give_back: Callable[[], None]
-    run_ahead: Callable[[NDArray[np.uint8]], None] | None = None
 
 
 ANYWHERE = Loan(None, lambda: None)

@@ -14,12 +14,10 @@ import logging
 import math
 import time
 from contextvars import Context
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from service.ahead import Ahead
 from service.appointments import Appointments
-from service.backend import ANYWHERE, Answer, Loan
+from service.backend import ANYWHERE, Answer
 from service.delivery import Part, deliver, fail, failure_of, unanswered
 from service.errors import DeadlineExceeded, EngineLost, QueueFull, ServiceError, Unavailable
 from service.line import Job, Line, level_of
@@ -27,13 +25,12 @@ from service.metrics import Metrics
 from service.trace_context import TRACE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from service.ahead import Runner
-    from service.backend import Images
+    from service.backend import Images, Loan
     from service.cost import CostModel
     from service.lanes import Lanes, Threads
     from service.statistics import ModelCounts
@@ -53,7 +50,6 @@ class Batcher:
         max_queue_delay_s: How long a batch that is not full may wait for company; 0 for never.
         threads: The threads of the lanes where they decode as well. While all of them are busy decoding, a batch
             that is not worth a core yet goes on growing: it could not run anyway.
-        runner: What runs a lone image on the thread that decoded it, if anything can.
         counts: Where runs and dead work are counted.
         tracer: What traces runs, if anything does.
         clock: Monotonic seconds, the event loop's own time by default.
@@ -70,7 +66,6 @@ class Batcher:
         queue_capacity: int,
         max_queue_delay_s: float = 0.0,
         threads: Threads | None = None,
-        runner: Runner | None = None,
         counts: ModelCounts | None = None,
         tracer: Tracer | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -86,8 +81,6 @@ class Batcher:
         self._threads = threads
         if threads is not None:
             threads.on_idle.append(self._schedule)
-        self._runner = runner
-        self._ahead: Ahead | None = None  # of the caller who is alone, while it decodes and runs
         self._line = Line()
         self._appointments = Appointments(clock)
         self._reserved = 0
@@ -103,8 +96,7 @@ class Batcher:
     @property
     def depth(self) -> int:
         """How many images hold a place: waiting, or being decoded in order to wait."""
-        running = self._ahead is not None and self._ahead.occupies
-        return self._reserved + self._line.images - running
+        return self._reserved + self._line.images
 
     @property
     def unavailable(self) -> ServiceError | None:
@@ -159,41 +151,8 @@ class Batcher:
         return Unavailable("the service is shutting down", retry_after_s=1.0)
 
     def _settle(self) -> None:
-        if self._closed and not self.depth and not self._busy_lanes and self._ahead is None:
+        if self._closed and not self.depth and not self._busy_lanes:
             self._quiet.set()
-
-    def _lend(self, place: Place) -> Loan:
-        nobody_else = self.depth == 1 and not self._busy_lanes and self._ahead is None
-        if self._runner is None or self._max_queue_delay_s or not nobody_else:
-            return ANYWHERE
-        place.ahead = self._ahead = Ahead(self._runner, self._lose)
-        return Loan(None, partial(self._end_ahead, self._ahead), self._ahead.run)
-
-    def _end_ahead(self, ahead: Ahead) -> None:
-        ahead.end()
-        self._leave_ahead(ahead)
-
-    def _leave_ahead(self, ahead: Ahead) -> None:
-        if self._ahead is ahead and ahead.ended and not ahead.occupies:
-            self._ahead = None
-            self._schedule()
-            self._settle()
-
-    def _nothing_runs_ahead(self) -> bool:
-        if self._ahead is not None and self._ahead.decline():
-            self._ahead = None
-        return self._ahead is None
-
-    async def _answer_ahead(
-        self, images: Images, ahead: Ahead, began_s: float, deadline_s: float, level: int
-    ) -> Answer:
-        future, trace = asyncio.get_running_loop().create_future(), TRACE.get()
-        job = Job(images, future, arrived_s=began_s, deadline_s=deadline_s, level=level, trace=trace)
-        run = self._conclude([Part(job, 0, 1)], 0, ahead.rows, ahead.error, began_s, ahead.seconds)
-        self._go_on(run)
-        await job.future
-        assert job.rows is not None  # noqa: S101 - the future is resolved only once the rows are complete
-        return Answer(job.rows, 0.0, job.inference_s, ahead_s=job.inference_s)
 
     async def _infer(self, images: Images, deadline_s: float, level: int) -> Answer:
         loop = asyncio.get_running_loop()
@@ -241,7 +200,7 @@ class Batcher:
     def _next_size(self) -> int:
         """Return how many images the next run should take now; 0 for none."""
         waiting, free = self._line.images, self._lanes.count - self._busy_lanes
-        if not waiting or not free or not self._nothing_runs_ahead():
+        if not waiting or not free:
             return 0
         if waiting < self._max_batch_size and self._wait_for_company():
             return 0
@@ -277,45 +236,25 @@ class Batcher:
 
     def _start(self, batch: list[Part], lanes: int) -> None:
         self._busy_lanes += lanes
-        self._go_on(self._run(batch, lanes))
-
-    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
         # In a context of its own: what it logs is of no single request, least of all of the one that set it off.
-        run = asyncio.get_running_loop().create_task(work, context=Context())
+        run = asyncio.get_running_loop().create_task(self._run(batch, lanes), context=Context())
         self._runs.add(run)
         run.add_done_callback(self._runs.discard)
 
     async def _run(self, batch: list[Part], lanes: int) -> None:
         images = [image for part in batch for image in part.job.images[part.start : part.stop]]
         started_s = self._clock()
-        # Whatever happens to a run, its callers must hear of it; CancelledError is an engine that was shut down.
         rows: NDArray[np.float32] | None = None
-        error: BaseException | None = None
+        failed: Sequence[Part] = batch
+        error: BaseException = ValueError("the engine answered numbers that are not finite")
+        # Whatever happens to a run, its callers must hear of it; CancelledError is an engine that was shut down.
         try:
             rows = await self._lanes.run(images, wide=lanes > 1)
+            failed = unanswered(batch, rows)
         except (Exception, asyncio.CancelledError) as raised:
-            error = raised
-        await self._conclude(batch, lanes, rows, error, started_s, self._clock() - started_s)
-
-    async def _conclude(
-        self,
-        batch: list[Part],
-        lanes: int,
-        rows: NDArray[np.float32] | None,
-        error: BaseException | None,
-        started_s: float,
-        seconds: float,
-    ) -> None:
-        """Tell the callers of a run that is over, and let `lanes` lanes go on."""
-        failed: Sequence[Part] = batch
-        if rows is not None:
-            try:
-                failed = unanswered(batch, rows)
-                error = ValueError("the engine answered numbers that are not finite")
-            except ValueError as raised:
-                rows, error = None, raised
+            rows, error = None, raised
+        seconds = self._clock() - started_s
         if failed:
-            assert error is not None  # noqa: S101 - else there are rows
             self._fail(failed, error)  # before the next batch is formed, which would take the rest of their images
             if rows is not None:
                 deliver(batch, rows, started_s, seconds)
@@ -325,11 +264,11 @@ class Batcher:
         self._dispatch()  # the engine goes on while the answers are handed out
         self._settle()
         if rows is not None:
-            self._counts.ran(len(rows), seconds)
+            self._counts.ran(len(images), seconds)
             if self._tracer is not None:
-                self._tracer.batch((part.job.trace for part in batch), len(rows), seconds)
+                self._tracer.batch((part.job.trace for part in batch), len(images), seconds)
             if lanes == 1:
-                self._costs.observe(len(rows), seconds)
+                self._costs.observe(len(images), seconds)
             deliver(batch, rows, started_s, seconds)
 
     def _fail(self, parts: Sequence[Part], error: BaseException) -> None:
@@ -351,25 +290,21 @@ class Batcher:
         except asyncio.CancelledError:
             pass  # the loop closes
         except EngineLost as lost:
-            self._lose(lost)
-
-    def _lose(self, lost: EngineLost) -> None:
-        logger.error("the engine is lost: %s", lost)
-        self._lost = True
-        self._turn_away()
+            logger.error("the engine is lost: %s", lost)
+            self._lost = True
+            self._turn_away()
 
 
 class Place:
     """A place in line, held while the caller prepares its images; leaving the block gives it back."""
 
-    __slots__ = ("_batcher", "_deadline_s", "_images", "_level", "ahead")
+    __slots__ = ("_batcher", "_deadline_s", "_images", "_level")
 
     def __init__(self, batcher: Batcher, images: int, deadline_s: float, level: int) -> None:
         self._batcher = batcher
         self._images = images
         self._deadline_s = deadline_s
         self._level = level
-        self.ahead: Ahead | None = None
 
     def __enter__(self) -> Place:
         return self
@@ -377,15 +312,11 @@ class Place:
     def __exit__(self, *_: object) -> None:
         self._batcher._reserved -= self._images
         self._images = 0
-        if self.ahead is not None:
-            self.ahead.decline()
-            self.ahead.waited_for = False
-            self._batcher._leave_ahead(self.ahead)
         self._batcher._settle()
 
     def lend(self, index: int) -> Loan:
         """Images may be decoded to anywhere: this process reads them where they are."""
-        return self._batcher._lend(self)
+        return ANYWHERE
 
     async def infer(self, images: Images) -> Answer:
         """Stand in line; see `service.backend.Place.infer`."""
@@ -396,10 +327,4 @@ class Place:
         # From here on the images count as waiting, not as reserved.
         self._batcher._reserved -= self._images
         self._images = 0
-        if self.ahead is not None and self.ahead.began_s is not None:
-            self.ahead.waited_for = False
-            self._batcher._leave_ahead(self.ahead)
-            return await self._batcher._answer_ahead(
-                images, self.ahead, self.ahead.began_s, self._deadline_s, self._level
-            )
         return await self._batcher._infer(images, self._deadline_s, self._level)

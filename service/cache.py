@@ -133,8 +133,8 @@ class _CachedPlace:
         self._place.__exit__(None, None, None)
 
     def lend(self, index: int) -> Loan:
-        """See `service.backend.Place.lend`; nothing runs ahead of the question whether its answer is known."""
-        return self._place.lend(index)._replace(run_ahead=None)
+        """See `service.backend.Place.lend`."""
+        return self._place.lend(index)
 
     async def infer(self, images: Images) -> Answer:
         """Return the rows of `images`, computed or known; see `service.backend.Place.infer`."""

@@ -83,15 +83,7 @@ class EngineLanes:
         Raises:
             EngineLost: it took longer than a run may take.
         """
-        return await self._watchdog.within(self._workers.run_first(self.infer, images, wide=wide))
-
-    def infer(self, images: Images, *, wide: bool) -> NDArray[np.float32]:
-        """Do as `run` does on the calling thread, however long it takes; see `service.ahead.Runner`."""
-        return shortage.infer(self._engine, images, wide=wide)
-
-    async def within_limit(self, run: Awaitable[None]) -> None:
-        """Wait for `run`, as long as a run may take; see `service.ahead.Runner`."""
-        await self._watchdog.within(run)
+        return await self._watchdog.within(self._workers.run_first(shortage.infer, self._engine, images, wide=wide))
 
     async def examine(self) -> None:
         """Run one grey image; see `Lanes.examine`."""

@@ -20,7 +20,6 @@ from service.threads import available_cores
 from service.workers import Workers
 
 if TYPE_CHECKING:
-    from service.ahead import Runner
     from service.backend import Backend
     from service.contract import Contract
     from service.engine import Engine
@@ -76,7 +75,6 @@ def warmed(
     tracer: Tracer | None,
     lanes: Lanes,
     threads: Workers | None = None,
-    runner: Runner | None = None,
 ) -> Batcher:
     """Warm `engine` up and put a batcher in front of the `lanes` that run it.
 
@@ -87,7 +85,6 @@ def warmed(
         tracer: What traces them, if anything does.
         lanes: What runs the engine.
         threads: The threads of `lanes`, where they decode as well.
-        runner: What runs a lone image on the thread that decoded it.
     """
     _warn_of_what_is_missing(engine.contract)
     seconds = engine.warm_up(settings.max_batch_size)
@@ -99,7 +96,6 @@ def warmed(
         queue_capacity=settings.queue_capacity,
         max_queue_delay_s=settings.max_queue_delay_ms / 1000,
         threads=threads,
-        runner=runner,
         counts=counts,
         tracer=tracer,
     )
@@ -144,8 +140,7 @@ class Builder:
         shared = None if engine.pipelined or self._settings.decode_threads else self._workers
         lanes = EngineLanes(engine, shared, timeout_s=self._settings.engine_timeout_s)
         counts = self._metrics.model(engine.contract.name, artefact.version)
-        runner = lanes if shared is not None and engine.can_widen else None
-        batcher = warmed(engine, self._settings, counts, self._tracer, lanes, shared, runner)
+        batcher = warmed(engine, self._settings, counts, self._tracer, lanes, shared)
         backend: Backend = batcher
         if self._settings.decoder == "gpu":
             backend = decoding(batcher, engine, self._settings)

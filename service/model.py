@@ -111,7 +111,6 @@ class Model:
                 raise
             decode_s = time.monotonic() - started_s
             answer = await place.infer([image])
-        decode_s -= answer.ahead_s
         self.counts.predicted(1, decode_s, answer.queue_s)
         return answer.rows[0], Timing(decode_s, answer.queue_s, answer.inference_s)
 
@@ -136,7 +135,6 @@ class Model:
             if not images:
                 return [image for image in decoded if isinstance(image, ServiceError)], Timing(decode_s, 0, 0)
             answer = await place.infer(images)
-        decode_s -= answer.ahead_s
         self.counts.predicted(len(images), decode_s, answer.queue_s)
         rows = iter(answer.rows)
         results = [image if isinstance(image, ServiceError) else next(rows) for image in decoded]
@@ -161,15 +159,8 @@ class Model:
         self._release()
 
     async def _decoded(self, body: bytes, place: Place, index: int) -> Pixels:
-        out, give_back, run_ahead = place.lend(index)
-        if run_ahead is None:
-            return await self._workers.run_with(give_back, self._decode, body, out)
-        return await self._workers.run_with(give_back, self._decode_and, run_ahead, body, out)
-
-    def _decode_and(self, run_ahead: Callable[[Pixels], None], body: bytes, out: Pixels | None) -> Pixels:
-        image = self._decode(body, out)
-        run_ahead(image)
-        return image
+        out, give_back = place.lend(index)
+        return await self._workers.run_with(give_back, self._decode, body, out)
 
     async def _decoded_or_error(self, body: bytes, place: Place, index: int) -> Pixels | ServiceError:
         try:
