@@ -6,7 +6,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,12 +32,13 @@ def use_up(service: FaultyService, stack: ExitStack) -> None:
     where = (urlsplit(service.url).hostname or "", urlsplit(service.url).port or 0)
     opened = []
     for _ in range(4 * SPARE):
-        connection = socket.create_connection(where, timeout=5)
-        connection.sendall(b"POST /classify HTTP/1.1\r\n")  # and no more of it
+        connection = stack.enter_context(socket.create_connection(where, timeout=5))
+        with suppress(OSError):  # closed already, where there is no descriptor for it
+            connection.sendall(b"POST /classify HTTP/1.1\r\n")  # and no more of it
         connection.setblocking(False)
         opened.append(connection)
     time.sleep(0.2)
-    held = [stack.enter_context(connection) for connection in opened if _is_open(connection)]
+    held = [connection for connection in opened if _is_open(connection)]
     for connection in set(opened) - set(held):
         connection.close()
     assert len(held) < len(opened)

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -144,7 +145,11 @@ def begin(url: str, body: bytes, *headers: str) -> socket.socket:
     host, _, port = url.removeprefix("http://").partition(":")
     connection = socket.create_connection((host, int(port)), timeout=10)
     lines = ["POST /classify HTTP/1.1", "Host: a", f"Content-Length: {len(body)}", *headers, "", ""]
-    connection.sendall("\r\n".join(lines).encode() + body)
+    try:
+        connection.sendall("\r\n".join(lines).encode() + body)
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 
@@ -158,11 +163,12 @@ def test_who_hangs_up_while_waiting_gives_the_place_to_somebody_who_is_there(
         found: int = httpx.get(f"{url}/healthz").json()["queue_depth"]
         return found
 
-    with caplog.at_level(logging.INFO), served(engine, queue_capacity=3, max_images_per_request=1) as url:
+    limits = {"queue_capacity": 3, "max_images_per_request": 1}
+    with caplog.at_level(logging.INFO), served(engine, **limits) as url, ExitStack() as stack:
         caplog.clear()  # what loading had to say
         with begin(url, grey(0)):
             assert eventually(lambda: engine.batches == [1])
-            waiting = [begin(url, grey(level)) for level in (1, 2, 3)]
+            waiting = [stack.enter_context(begin(url, grey(level))) for level in (1, 2, 3)]
             assert eventually(lambda: depth() == 3)
             assert httpx.post(f"{url}/classify", content=grey(4)).status_code == 429
             for connection in waiting[:2]:
@@ -176,7 +182,6 @@ def test_who_hangs_up_while_waiting_gives_the_place_to_somebody_who_is_there(
             assert eventually(lambda: depth() == 2)
             gate.opened.set()
             here.join(10)
-        waiting[2].close()
     assert answers == [5]
     assert sum(engine.batches) == 3  # those who had left never reached the engine
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
