@@ -1,7 +1,7 @@
 # The exporter, with PyTorch: a checkpoint goes in, a model repository comes out.
 #
 #   docker build -t resnet-export -f docker/export.Dockerfile .
-#   docker run --rm -v "$PWD/artifacts:/work/artifacts" -v "$PWD/weights:/weights:ro" --user "$(id -u)" \
+#   docker run --rm -v "$PWD/artifacts:/export/artifacts" -v "$PWD/weights:/weights:ro" --user "$(id -u)" \
 #     resnet-export resnet18 --weights /weights/mine.pth
 #
 # TORCH_PIP_ARGS="--index-url URL" takes another build of PyTorch, such as the much smaller one for CPUs.
@@ -42,7 +42,7 @@ COPY --from=build /opt/resnet /opt/resnet
 ENV PATH=/opt/resnet/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     TORCH_HOME=/cache
-RUN install -d -m 1777 /work /cache
+RUN install -d -m 1777 /export /cache
 USER 10001:10001
-WORKDIR /work
+WORKDIR /export
 ENTRYPOINT ["resnet-export"]
