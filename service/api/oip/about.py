@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from service.api.oip.documents import failures
+from service.api.oip.documents import add, failures
 from service.api.oip.request import ENCODED_NAME
 from service.contract import INPUT_NAME, OUTPUT_NAME
 from service.lifecycle import Phase
@@ -40,16 +40,8 @@ def router(settings: Settings, lifecycle: Lifecycle) -> APIRouter:
         ("/v2/health/ready", about.ready, "Whether requests would be answered, by every model"),
     ):
         name = path.strip("/").replace("/", "_")
-        not_now = {} if path == "/v2" else {503: {"description": "Not now."}}
-        router.add_api_route(
-            path,
-            endpoint,
-            name=name,
-            operation_id=name,
-            summary=summary,
-            response_model=None,
-            responses=not_now,  # type: ignore[arg-type]
-        )
+        not_now: dict[int | str, dict[str, Any]] = {} if path == "/v2" else {503: {"description": "Not now."}}
+        add(router, path, endpoint, name=name, summary=summary, responses=not_now)
     for suffix, of_model, summary in (
         ("", about.model, "A model's tensors and versions"),
         ("/ready", about.model_ready, "Whether a model would answer"),
@@ -57,15 +49,7 @@ def router(settings: Settings, lifecycle: Lifecycle) -> APIRouter:
     ):
         for path, name in (("/v2/models/{name}", "v2_model"), ("/v2/models/{name}/versions/{version}", "v2_version")):
             name += suffix.replace("/", "_")
-            router.add_api_route(
-                path + suffix,
-                of_model,
-                name=name,
-                operation_id=name,
-                summary=summary,
-                response_model=None,
-                responses=failures(404, 422, 503),
-            )
+            add(router, path + suffix, of_model, name=name, summary=summary, responses=failures(404, 422, 503))
     return router
 
 

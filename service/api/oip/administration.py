@@ -11,7 +11,7 @@ from starlette.requests import Request  # at run time too: FastAPI resolves the 
 from starlette.responses import JSONResponse
 
 from service.api.body import read_body
-from service.api.oip.documents import failures
+from service.api.oip.documents import add, failures
 from service.errors import BadRequest, Forbidden
 
 if TYPE_CHECKING:
@@ -63,16 +63,7 @@ def router(settings: Settings, lifecycle: Lifecycle) -> APIRouter:
         ("/v2/repository/models/{name}/unload", unload, "Serve a model no longer", of_model),
     ):
         name = f"v2_repository_{path.rpartition('/')[2]}"
-        router.add_api_route(
-            path,
-            endpoint,
-            methods=["POST"],
-            name=name,
-            operation_id=name,
-            summary=summary,
-            response_model=None,
-            responses=failures(*statuses),
-        )
+        add(router, path, endpoint, name=name, summary=summary, responses=failures(*statuses), method="POST")
     return router
 
 

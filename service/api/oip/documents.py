@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.api.oip.request import ENCODED_NAME
 from service.api.schemas import REQUEST_ID, problem_responses
 from service.contract import OUTPUT_NAME
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import APIRouter
+
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 _NUMBER, _STRING = {"type": "integer"}, {"type": "string"}
+
+
+def add(
+    router: APIRouter,
+    path: str,
+    endpoint: Callable[..., Any],
+    *,
+    name: str,
+    summary: str,
+    responses: dict[int | str, dict[str, Any]],
+    method: str = "GET",
+) -> None:
+    """Add a route whose answers are the protocol's own, which no model of ours describes."""
+    router.add_api_route(
+        path,
+        endpoint,
+        methods=[method],
+        name=name,
+        operation_id=name,
+        summary=summary,
+        response_model=None,
+        responses=responses,
+    )
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from service.api.oip.documents import failures
+from service.api.oip.documents import add, failures
 from service.statistics import Statistics, Total
 
 if TYPE_CHECKING:
@@ -38,15 +38,8 @@ def router(lifecycle: Lifecycle, metrics: Metrics) -> APIRouter:
         ("/v2/models/{name}/stats", of_name, "v2_model_stats", "What a model was asked and ran so far, by version"),
         ("/v2/models/{name}/versions/{version}/stats", of_version, "v2_version_stats", "The same of one version"),
     ):
-        router.add_api_route(
-            path,
-            endpoint,
-            name=name,
-            operation_id=name,
-            summary=summary,
-            response_model=None,
-            responses={} if endpoint is every else failures(404, 422, 503),
-        )
+        responses = {} if endpoint is every else failures(404, 422, 503)
+        add(router, path, endpoint, name=name, summary=summary, responses=responses)
     return router
 
 

@@ -15,8 +15,9 @@ from service.errors import EngineFailed
 from service.families import CANCELLED, FAMILIES, OUTCOMES, REFUSALS
 from service.threads import available_cores
 from tests.conftest import missing
+from tests.service.api.crowded import crowded
 from tests.service.api.greys import grey, uploads
-from tests.service.apps import FakeEngine, Gate, eventually, running, served, soon
+from tests.service.apps import FakeEngine, Gate, eventually, running, served
 from tests.service.artefacts import write_brightness
 from tests.service.scrapes import Scrape
 
@@ -76,18 +77,9 @@ def test_images_of_one_request_are_counted_one_by_one() -> None:
 
 def test_a_full_queue_and_a_failing_engine_are_told_apart() -> None:
     async def main() -> None:
-        gate = Gate()
-        engine = FakeEngine(gate)
-        limits = {"queue_capacity": 1, "max_images_per_request": 1, "max_batch_size": 1}
-        async with running(engine, **limits) as (app, client):
-            answers = [asyncio.create_task(client.post("/classify", content=grey(5)))]
-            await soon(lambda: len(engine.batches) == 1)
-            answers.append(asyncio.create_task(client.post("/classify", content=grey(6))))
-            await soon(lambda: app.state.lifecycle.model.backend.depth == 1)
-            assert (await client.post("/classify", content=grey(5))).status_code == 429
+        async with crowded() as (engine, client, release):
             full = await scrape(client)  # answered, however full
-            gate.opened.set()
-            await asyncio.gather(*answers)
+            await release()
             engine._infer = failing
             await client.post("/classify", content=grey(5))
             after = await scrape(client)

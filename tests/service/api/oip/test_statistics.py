@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from service.errors import EngineFailed
+from tests.service.api.crowded import crowded
 from tests.service.api.greys import grey, uploads
 from tests.service.api.oip.requests import behind, elements, encoded, error, image
-from tests.service.apps import FakeEngine, Gate, running, soon
+from tests.service.apps import FakeEngine, running
 from tests.service.artefacts import write_brightness
 
 SHIFTS = {"first": 1, "other": 2}
@@ -94,18 +95,9 @@ def test_what_is_not_answered_is_counted_as_failed_for_the_model_that_was_asked(
 
 def test_who_is_turned_away_is_counted_and_who_waits_is_not_yet() -> None:
     async def main() -> tuple[dict[str, Any], dict[str, Any]]:
-        gate = Gate()
-        engine = FakeEngine(gate)
-        limits = {"queue_capacity": 1, "max_images_per_request": 1, "max_batch_size": 1}
-        async with running(engine, **limits) as (app, client):
-            answers = [asyncio.create_task(client.post("/classify", content=grey(5)))]
-            await soon(lambda: len(engine.batches) == 1)
-            answers.append(asyncio.create_task(client.post("/classify", content=grey(6))))
-            await soon(lambda: app.state.lifecycle.model.backend.depth == 1)
-            assert (await client.post("/classify", content=grey(5))).status_code == 429
+        async with crowded() as (_, client, release):
             (full,) = await told(client)  # answered, however full
-            gate.opened.set()
-            await asyncio.gather(*answers)
+            await release()
             (after,) = await told(client)
             return full, after
 
