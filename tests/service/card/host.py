@@ -13,7 +13,7 @@ from service.card.resize import SOURCE
 
 _SHIM = """
 typedef struct { int x, y; } dim;
-static dim blockIdx, blockDim, threadIdx;
+static _Thread_local dim blockIdx, blockDim, threadIdx; // a service's decoders work at the same time
 #define __device__
 #define __global__
 #include SOURCE

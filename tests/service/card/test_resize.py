@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -83,3 +84,14 @@ def test_scratch_memory_is_taken_again_only_for_more() -> None:
         resizer.begin([CardPicture(side, side, picture.ctypes.data, side * 3)], [out.ctypes.data])
         np.testing.assert_array_equal(out, by_cpu(picture, 64, 56))
     assert device.allocations == 2
+
+
+def test_two_decoders_that_work_at_the_same_time_do_not_disturb_each_other() -> None:
+    pictures = [[scene(48, 40)], [scene(60, 50)] * 4]
+    want = [on_card(batch, 64, 56) for batch in pictures]
+
+    def again(number: int) -> bool:
+        return all(np.array_equal(on_card(pictures[number], 64, 56), want[number]) for _ in range(100))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(again, range(2)))
