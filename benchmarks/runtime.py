@@ -30,7 +30,7 @@ import uvloop
 
 from benchmarks.readings import Cell, Reading, in_turns, median
 from benchmarks.report import cpu_model
-from benchmarks.sessions import MIX, Layout, Start, held, load, loading, run, throughput
+from benchmarks.sessions import MIX, Layout, Lone, Start, after_pauses, held, load, loading, run, throughput
 from benchmarks.subjects import NETWORKS, Subject, network, overhead, photos
 from service.threads import available_cores
 from service.workers import Workers
@@ -56,6 +56,13 @@ STARTS = {
     "two sessions at once, memory pattern": Start(2, at_once=True, pattern=True),
     "two sessions at once, saved optimised model": Start(2, at_once=True, saved=True),
 }
+LONE = {
+    "threads sleep between operators": Lone(spin=False, bound=False),
+    "threads spin between operators": Lone(spin=True, bound=False),
+    "threads sleep, each on its core": Lone(spin=False, bound=True),
+    "threads spin, each on its core": Lone(spin=True, bound=True),
+}
+PAUSES_MS = (0, 20, 100)
 _CALLERS = 32
 _LAYOUTS_S = 25.0  # no further round of them begins after that
 
@@ -72,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for subject in _subjects(parsed):
         batches = (1, 4, 8) if subject.name == "resnet50" else (1, 2, 4, 8)
         print_layouts(subject, batches, 0.01 if parsed.quick else 0.25, rounds)
+        print_lone(subject, 2 if parsed.quick else 20, rounds)
         print_starts(subject, rounds)
     print_calls(320 if parsed.quick else 9_600, rounds)
     sets = {"2 KB": overhead(parsed.scratch).images}
@@ -114,6 +122,24 @@ def print_layouts(subject: Subject, batches: Sequence[int], seconds: float, roun
         rows.append([name, f"{medians[0].p50_ms:.2f}", *figures])
     about = f"Images/s by the clock · CPU-ms an image; medians of {len(readings[cells[0].name])} rounds."
     _print_table(f"{subject.name}: layouts", about, ["ms a run of 1", *(f"batch {n}" for n in batches)], rows)
+
+
+def print_lone(subject: Subject, count: int, rounds: int) -> None:
+    """Print what a run of a lone image takes on all cores, after pauses in which they sleep."""
+    cells = []
+    for name, lone in LONE.items():
+        session = load(subject.artefact, _CORES, lone.spin, bound=lone.bound)
+        run(session, 1)
+        for pause_ms in PAUSES_MS:
+            measure = partial(after_pauses, session, lone.bound, pause_ms / 1e3, count)
+            cells.append(Cell(f"{name}, {pause_ms}", measure))
+    readings = in_turns(cells, rounds)
+    rows = []
+    for name in LONE:
+        medians = [median(readings[f"{name}, {pause_ms}"]) for pause_ms in PAUSES_MS]
+        rows.append([name, *(f"{reading.p50_ms:.2f} · {reading.cpu_ms:.2f}" for reading in medians)])
+    about = f"ms by the clock · CPU-ms a run on all cores; p50 of {count} runs, medians of {rounds} rounds."
+    _print_table(f"{subject.name}: lone images", about, [f"{pause} ms apart" for pause in PAUSES_MS], rows)
 
 
 def print_starts(subject: Subject, rounds: int) -> None:

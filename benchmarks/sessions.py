@@ -6,6 +6,7 @@ import os
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from benchmarks.processes import memory_bytes
 from benchmarks.readings import Reading
 from service.contract import INPUT_NAME
 from service.memory import keep_freed_memory
-from service.threads import available_cores
+from service.threads import available_cores, bound_to
 
 # A memory pattern is made in the first run of a batch size, and used from its second on.
 MIX = (1, 3, 5, 8) * 2
@@ -32,6 +33,13 @@ class Layout(NamedTuple):
     threads: int
     spin: bool = False
     pattern: bool = False
+
+
+class Lone(NamedTuple):
+    """How a lone image is run on all cores: whether threads spin between operators, and keep to a core each."""
+
+    spin: bool
+    bound: bool
 
 
 class Start(NamedTuple):
@@ -49,6 +57,7 @@ def load(
     spin: bool = False,
     pattern: bool = False,
     *,
+    bound: bool = False,
     saved: bool = False,
     save_as: Path | None = None,
 ) -> ort.InferenceSession:
@@ -59,6 +68,7 @@ def load(
         threads: Of its own for each run, the caller's included.
         spin: Whether they spin while they wait for one another.
         pattern: Whether the memory of each batch size is planned, from its first run.
+        bound: Whether its own threads keep to a core each, the first being the caller's.
         saved: Whether it is an optimised model, which is left as it is.
         save_as: Where to save the optimised model.
     """
@@ -66,6 +76,9 @@ def load(
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if bound and threads > 1:
+        affinities = ";".join(str(core + 1) for core in sorted(os.sched_getaffinity(0))[1:])
+        options.add_session_config_entry("session.intra_op_thread_affinities", affinities)
     options.enable_mem_pattern = pattern
     options.graph_optimization_level = _AS_IT_IS if saved else _OPTIMISE
     options.log_severity_level = 3
@@ -105,6 +118,21 @@ def throughput(session: ort.InferenceSession, runs: int, batch: int, seconds: fl
     cpu_ms = (time.process_time() - began_cpu_s) * 1e3 / (batch * len(every))
     rate = sum(batch * len(times) / sum(times) for times in loops)
     return Reading(rate, cpu_ms, p50_ms=statistics.median(every) * 1e3)
+
+
+def after_pauses(session: ort.InferenceSession, bound: bool, pause_s: float, count: int) -> Reading:
+    """Return what `count` runs of one image take, each after a pause in which every thread went to sleep."""
+    images, first = _images(session, 1), min(os.sched_getaffinity(0))
+    times: list[float] = []
+    began_cpu_s = time.process_time()
+    for _ in range(count):
+        time.sleep(pause_s)
+        began_s = time.monotonic()
+        with bound_to(first) if bound else nullcontext():
+            session.run(None, images)
+        times.append(time.monotonic() - began_s)
+    cpu_ms = (time.process_time() - began_cpu_s) * 1e3 / count
+    return Reading(count / sum(times), cpu_ms, p50_ms=statistics.median(times) * 1e3)
 
 
 def loading(path: Path, start: Start) -> Reading:

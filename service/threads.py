@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -18,6 +20,29 @@ def available_cores(cgroup: Path = _CGROUP) -> int:
     cores = len(os.sched_getaffinity(0))
     quota = _cgroup_quota(cgroup)
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
+
+
+def own_cores(cgroup: Path = _CGROUP) -> list[int]:
+    """Return the numbers of the cores that threads may be bound to, one each; none where a quota gives fewer.
+
+    Under a quota there are many more cores than threads. Everybody who bound theirs would choose the same.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    return cores if len(cores) == available_cores(cgroup) else []
+
+
+@contextlib.contextmanager
+def bound_to(core: int) -> Iterator[None]:
+    """Keep the calling thread on `core` meanwhile, unless it may not go there (any more)."""
+    before = os.sched_getaffinity(0)  # of this thread (sched_setaffinity(2))
+    if core not in before:
+        yield
+        return
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def share_of_cores(processes: int) -> int:

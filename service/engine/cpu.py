@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from service.contract import INPUT_NAME, OUTPUT_NAME
 from service.engine.interface import CPU, buckets, contract_of, grey_image, measured
 from service.engine.sessions import session
-from service.threads import available_cores
+from service.threads import available_cores, bound_to, own_cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,10 @@ class CpuEngine:
         threads = intra_op_num_threads or 1
         self.lanes = max(1, cores // threads)
         self.can_widen = self.lanes > 1
-        self._narrow, self._wide = _sessions(path, threads, cores if self.can_widen else threads)
+        # A lone image's threads each keep to a core. Else the kernel wakes the session's on the caller's core, where
+        # cores share no cache, and only a tick or several later finds that another idles: docs/performance.md.
+        self._cores = own_cores() if self.can_widen else []
+        self._narrow, self._wide = _sessions(path, threads, cores if self.can_widen else threads, self._cores)
         self.provider = self._narrow.get_providers()[0]
         self.contract = contract_of(self._narrow)
 
@@ -57,7 +61,8 @@ class CpuEngine:
         """Return the probabilities (n, classes) of n images, each (H, W, 3)."""
         batch = images[0][np.newaxis] if len(images) == 1 else np.stack(images)  # (N, H, W, 3)
         chosen = self._wide if wide else self._narrow
-        rows: NDArray[np.float32] = chosen.run([OUTPUT_NAME], {INPUT_NAME: batch})[0]
+        with bound_to(self._cores[0]) if wide and self._cores else nullcontext():
+            rows: NDArray[np.float32] = chosen.run([OUTPUT_NAME], {INPUT_NAME: batch})[0]
         return rows
 
     def warm_up(self, max_batch_size: int) -> dict[int, float]:
@@ -78,12 +83,17 @@ def _gets_dearer(seconds: dict[int, float]) -> bool:
     return each[-1] > _NOISE * min(each) or 2 * seconds[max(seconds)] > _LONGEST_S
 
 
-def _sessions(path: Path, narrow: int, wide: int) -> tuple[ort.InferenceSession, ort.InferenceSession]:
+def _sessions(
+    path: Path, narrow: int, wide: int, cores: Sequence[int]
+) -> tuple[ort.InferenceSession, ort.InferenceSession]:
     if narrow == wide:
         only = session(path, [CPU], narrow)
         return only, only
     # Loading is single-threaded: side by side, the second one hides behind the first where there is a second core.
     with ThreadPoolExecutor(2) as pool:
         # Spinning between operators makes a lone image faster by a tenth, and takes a core from whoever needs it.
-        futures = [pool.submit(session, path, [CPU], narrow), pool.submit(session, path, [CPU], wide, spin=True)]
+        futures = [
+            pool.submit(session, path, [CPU], narrow),
+            pool.submit(session, path, [CPU], wide, spin=True, cores=cores),
+        ]
         return futures[0].result(), futures[1].result()

@@ -16,6 +16,7 @@ from service.contract import INPUT_NAME, Contract
 from service.engine.interface import CPU, CUDA, TENSORRT, EngineError, bucket_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,9 @@ class Tuning:
     tensorrt_cache: Path | None = None
 
 
-def session(path: Path, providers: list[Any], threads: int, *, spin: bool = False) -> ort.InferenceSession:
+def session(
+    path: Path, providers: list[Any], threads: int, *, spin: bool = False, cores: Sequence[int] = ()
+) -> ort.InferenceSession:
     """Return a session of the artefact at `path`.
 
     Args:
@@ -49,6 +52,8 @@ def session(path: Path, providers: list[Any], threads: int, *, spin: bool = Fals
         providers: In ONNX Runtime's form, the preferred first.
         threads: Per run, on the CPU.
         spin: Whether they wait actively between two operators.
+        cores: Which core each of them stays on, where there is one for each. The first is the caller's, who calls
+            `run` from there: the others are the session's own.
 
     Raises:
         EngineError: it cannot be loaded.
@@ -58,6 +63,9 @@ def session(path: Path, providers: list[Any], threads: int, *, spin: bool = Fals
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")  # when the run ends
+    if len(cores) == threads > 1:  # ONNX Runtime counts them from one
+        affinities = ";".join(str(core + 1) for core in cores[1:])
+        options.add_session_config_entry("session.intra_op_thread_affinities", affinities)
     options.enable_mem_pattern = False  # memory by the largest batch seen, not one plan for each: same speed
     options.log_severity_level = 3
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.runtime import LAYOUTS, STARTS
+from benchmarks.runtime import LAYOUTS, LONE, PAUSES_MS, STARTS
 from benchmarks.sessions import Start, begin, load, loading, throughput
 from benchmarks.subjects import Subject
 from service.contract import INPUT_NAME
@@ -43,6 +43,14 @@ def test_every_layout_is_measured_with_every_batch(tables: Tables) -> None:
             images_per_s, cpu_ms = re.fullmatch(r"([\d,.]+) · ([\d.]+)", cell).groups()  # type: ignore[union-attr]
             assert float(images_per_s.replace(",", "")) > 0
             assert float(cpu_ms) > 0
+
+
+def test_lone_images_are_measured_after_every_pause(tables: Tables) -> None:
+    rows = tables["overhead: lone images"]
+    assert [name for name, *_ in rows] == list(LONE)
+    for _, *cells in rows:
+        assert len(cells) == len(PAUSES_MS)
+        assert all(float(figure) > 0 for cell in cells for figure in cell.split(" · "))
 
 
 def test_memory_grows_with_sessions_and_with_batches(tables: Tables) -> None:

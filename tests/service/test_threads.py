@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.threads import available_cores
+from service.threads import available_cores, bound_to, own_cores
 
 MANY = frozenset(range(16))
 
@@ -44,3 +44,26 @@ def test_without_a_quota_it_is_the_cores_of_the_real_affinity(tmp_path: Path) ->
         assert available_cores(tmp_path) == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.usefixtures("sixteen_cores")
+@pytest.mark.parametrize(("cpu_max", "cores"), [("max 100000", sorted(MANY)), ("200000 100000", [])])
+def test_nothing_is_bound_under_a_quota(tmp_path: Path, cpu_max: str, cores: list[int]) -> None:
+    (tmp_path / "cpu.max").write_text(cpu_max + "\n")
+    assert own_cores(tmp_path) == cores
+
+
+def test_a_thread_is_bound_for_a_while_only() -> None:
+    before = os.sched_getaffinity(0)
+    with bound_to(max(before)):
+        assert os.sched_getaffinity(0) == {max(before)}
+    assert os.sched_getaffinity(0) == before
+    with pytest.raises(ZeroDivisionError), bound_to(max(before)):
+        raise ZeroDivisionError
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_core_that_is_not_this_threads_is_left_alone() -> None:
+    before = os.sched_getaffinity(0)
+    with bound_to(max(before) + 1):
+        assert os.sched_getaffinity(0) == before
