@@ -146,7 +146,7 @@ int along_x(
 }
 
 /* Resize rows of `width` bytes along y into out, (count, width). Returns 0, or -1 where there is no memory. */
-int along_y(const uint8_t *rows, int64_t width, const axis *y, uint8_t *out) {
+static int along_y(const uint8_t *rows, int64_t width, const axis *y, uint8_t *out) {
     int32_t most = most_taps(y);
     int32_t *weights = malloc(sizeof(int32_t) * most);
     double *exact = malloc(sizeof(double) * most);
@@ -158,4 +158,16 @@ int along_y(const uint8_t *rows, int64_t width, const axis *y, uint8_t *out) {
     free(exact);
     free(weights);
     return result;
+}
+
+/* Resize the last rows along x into `out`, and then all of `between`, which they complete, along y into `done`.
+ *
+ * In one call, since whoever gives the interpreter lock up has to wait for it again. Arguments and result as above.
+ */
+int along_x_and_y(
+    const uint8_t *pixels, ptrdiff_t step, ptrdiff_t line, int64_t width, int64_t rows, const axis *x, uint8_t *out,
+    const uint8_t *between, const axis *y, uint8_t *done
+) {
+    int result = along_x(pixels, step, line, width, rows, x, out);
+    return result == 0 ? along_y(between, 3 * (int64_t)x->count, y, done) : result;
 }

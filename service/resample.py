@@ -101,14 +101,15 @@ class Axis(ctypes.Structure):
 
 
 def _library(path: Path) -> ctypes.CDLL:
+    address, size, step, axis = ctypes.c_void_p, ctypes.c_int64, ctypes.c_ssize_t, ctypes.POINTER(Axis)
+    along_x = (address, step, step, size, size, axis, address)
     try:
         library = ctypes.CDLL(str(path))
-    except OSError as error:
+        library.along_x.argtypes = along_x
+        library.along_x_and_y.argtypes = (*along_x, address, axis, address)
+    except (OSError, AttributeError) as error:  # it is not there, or is an older one
         reason = "installing the project compiles it from service/resample.c: install it again"
         raise ImportError(f"{path} cannot be loaded ({error}); {reason}", path=str(path)) from error
-    address, size, step, axis = ctypes.c_void_p, ctypes.c_int64, ctypes.c_ssize_t, ctypes.POINTER(Axis)
-    library.along_x.argtypes = (address, step, step, size, size, axis, address)
-    library.along_y.argtypes = (address, size, axis, address)
     return library
 
 
@@ -131,8 +132,11 @@ def resize_and_crop(picture: Picture, preprocessing: Preprocessing, out: Pixels)
     y.base, bottom = y.needed()
     rows = np.empty((bottom - y.base, x.count, _CHANNELS), np.uint8)
     for top, band in _bands(picture, (x.base, y.base, right, bottom), (x.length, y.length)):
-        _along_x(band, x, rows[top - y.base :])
-    _checked(_LIBRARY.along_y(_address(rows), x.count * _CHANNELS, y, _address(out)))
+        along_x = (*_pixels(band), x, _address(rows[top - y.base :]))
+        if top + len(band) < bottom:
+            _checked(_LIBRARY.along_x(*along_x))
+        else:
+            _checked(_LIBRARY.along_x_and_y(*along_x, _address(rows), y, _address(out)))
 
 
 def axes(
@@ -188,10 +192,11 @@ def _upright(band: Pixels, orientation: Orientation) -> Pixels:
     return band[::-1] if orientation.mirror_y else band
 
 
-def _along_x(band: Pixels, x: Axis, out: Pixels) -> None:
+def _pixels(band: Pixels) -> tuple[int, int, int, int, int]:
+    """Return what `along_x` is told of a band: where it is, how far apart its pixels and its rows are, its size."""
     rows, width, _ = band.shape
     line, step, _ = band.strides
-    _checked(_LIBRARY.along_x(_address(band), step, line, width, rows, x, _address(out)))
+    return _address(band), step, line, width, rows
 
 
 def _address(array: Pixels) -> int:
