@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from service.engine import Engine
-    from service.loader import Builder
+    from service.model import Model
     from service.settings import Settings
 
 _DESCRIPTION = """Classifies images with a trained residual network (He et al. 2015).
@@ -44,7 +44,7 @@ def create_app(
     settings: Settings,
     engine: Engine | None = None,
     *,
-    builder: Builder | None = None,
+    lifecycle: Lifecycle | None = None,
     metrics: Metrics | None = None,
 ) -> FastAPI:
     """Assemble the service.
@@ -52,14 +52,14 @@ def create_app(
     Args:
         settings: Everything that can be set.
         engine: An engine to serve instead of the artefacts that `settings` name.
-        builder: Makes the models in another way than with engines in this process.
+        lifecycle: Of models that are made in another way than with engines in this process.
         metrics: Where everything is counted; by default nowhere else than here.
 
     Raises:
         StartError: the file of API keys cannot be used, or traces cannot be had.
     """
     metrics, tracer = metrics or Metrics(settings.max_batch_size), tracer_of(settings)
-    lifecycle = _lifecycle(settings, engine, builder or local.Builder(settings, metrics, engine, tracer))
+    lifecycle = lifecycle or _lifecycle(settings, engine, local.Builder(settings, metrics, engine, tracer))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -96,8 +96,8 @@ def create_app(
     return app
 
 
-def _lifecycle(settings: Settings, engine: Engine | None, builder: Builder) -> Lifecycle:
-    registry = Registry()
+def _lifecycle(settings: Settings, engine: Engine | None, builder: local.Builder) -> Lifecycle:
+    registry: Registry[Model] = Registry()
 
     def first() -> dict[Wanted, Artefact]:
         if engine is None:
@@ -105,7 +105,7 @@ def _lifecycle(settings: Settings, engine: Engine | None, builder: Builder) -> L
         name = engine.contract.name
         return {Wanted(name): Artefact(name, 0, settings.artifacts)}
 
-    return Lifecycle(registry, Loader(settings, first, registry, builder), settings.repository_poll_s)
+    return Lifecycle(registry, Loader(settings, first, registry, builder))
 
 
 def _management(settings: Settings, lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:

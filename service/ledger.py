@@ -3,11 +3,13 @@
     row 0: float64 cells …, names … │ row 1 │ …
 
 A cell has one writer, its row's process, so nothing is ever locked; who reads adds the rows up. A process that takes a
-dead one's place goes on in its row, so that its death neither loses a count nor counts anything twice.
+dead one's place goes on in its row, so that its death neither loses a count nor counts anything twice. Rows can be
+added while others read and write.
 """
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from typing import TYPE_CHECKING
@@ -31,15 +33,14 @@ class Ledger:
     Args:
         cells: Cells of a row.
         names: Names of a row.
-        memory: Shared with other processes, see `share`; by default one row of this process's own.
+        path: File shared with other processes, see `share`; by default one row of this process's own.
     """
 
-    def __init__(self, cells: int, names: int, memory: memoryview | None = None) -> None:
-        stride = _WORD * cells + _NAME * names
-        self._memory = memoryview(bytearray(stride)) if memory is None else memory
+    def __init__(self, cells: int, names: int, path: Path | None = None) -> None:
         self._cells = cells
-        self._stride = stride
-        self.rows = len(self._memory) // stride
+        self._stride = _WORD * cells + _NAME * names
+        self._path = path
+        self._memory = memoryview(bytearray(self._stride)) if path is None else _mapped(path)
 
     @classmethod
     def share(cls, path: Path, rows: int, cells: int, names: int) -> Ledger:
@@ -48,20 +49,29 @@ class Ledger:
         Raises:
             StartError: there is no room for it.
         """
-        size = rows * (_WORD * cells + _NAME * names)
-        try:
-            with path.open("wb") as file:
-                # Claims every page now: one that could not be had later would be a SIGBUS in whoever touches it.
-                os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            raise StartError(f"no room for {size} bytes in {path.parent}: {error.strerror}") from error
-        return cls.join(path, cells, names)
+        _allocate(path, rows * (_WORD * cells + _NAME * names))
+        return cls(cells, names, path)
 
-    @classmethod
-    def join(cls, path: Path, cells: int, names: int) -> Ledger:
-        """Open the file `path`, made by another process."""
-        with path.open("r+b") as file:
-            return cls(cells, names, memoryview(mmap.mmap(file.fileno(), 0)))
+    @property
+    def rows(self) -> int:
+        """How many rows there are now."""
+        if self._path is not None:
+            with contextlib.suppress(FileNotFoundError):  # the service ends
+                if self._path.stat().st_size > len(self._memory):
+                    self._memory = _mapped(self._path)  # what was given out of the old one is the same memory
+        return len(self._memory) // self._stride
+
+    def add_row(self) -> int:
+        """Add a row, for all processes, and return its number.
+
+        Raises:
+            StartError: there is no room for it.
+        """
+        row = self.rows
+        assert self._path is not None  # noqa: S101 - nobody shares another
+        _allocate(self._path, (row + 1) * self._stride)
+        self._memory = _mapped(self._path)
+        return row
 
     def cells(self, row: int) -> memoryview[float]:
         """Return the cells of `row`, for the one process that writes them; 8 bytes aligned, so never half written."""
@@ -88,3 +98,17 @@ class Ledger:
     def _name_at(self, row: int, column: int) -> slice:
         at = row * self._stride + _WORD * self._cells + _NAME * column
         return slice(at, at + _NAME)
+
+
+def _allocate(path: Path, size: int) -> None:
+    try:
+        with path.open("ab") as file:
+            # Claims every page now: one that could not be had later would be a SIGBUS in whoever touches it.
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise StartError(f"no room for {size} bytes in {path.parent}: {error.strerror}") from error
+
+
+def _mapped(path: Path) -> memoryview:
+    with path.open("r+b") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0))

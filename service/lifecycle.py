@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from service.errors import EngineLost, StartError, Unavailable
 
 if TYPE_CHECKING:
-    from service.loader import Loader
     from service.model import Model
     from service.registry import Registry
+    from service.supply import Supply
 
 logger = logging.getLogger(__name__)
 
@@ -36,19 +36,17 @@ class Lifecycle:
     Args:
         registry: The models.
         loader: Brings them there.
-        poll_s: Seconds between looks for changes in the repository; 0 for none.
 
     Attributes:
         last_run_s: How long the engine may take to end when nobody waits for its answer any more; one that hangs is
             left behind.
     """
 
-    def __init__(self, registry: Registry, loader: Loader, poll_s: float = 0.0) -> None:
+    def __init__(self, registry: Registry[Model], loader: Supply) -> None:
         self.phase = Phase.STARTING
         self.last_run_s = _LAST_RUN_S
         self.registry = registry
         self.loader = loader
-        self._poll_s = poll_s
         self._complete = False  # everything that was wanted at the start is there
         self._serving = False  # and comes out right
         self._left_behind = False  # a run was still going on when everything had ended
@@ -160,5 +158,4 @@ class Lifecycle:
             self.phase = Phase.READY
         served = ", ".join(f"{model.name}:{model.version} on {model.provider}" for model in self.registry.models)
         logger.info("ready after %.1f s: %s", self.uptime_s, served)
-        if self._poll_s:
-            self._watching = asyncio.get_running_loop().create_task(self.loader.watch(self._poll_s))
+        self._watching = asyncio.get_running_loop().create_task(self.loader.watch())

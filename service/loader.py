@@ -1,25 +1,29 @@
 """Brings models into service and takes them out: at the start, when the repository changes, and on request.
 
-    repository ──▶ what is wanted ──▶ build: load, check, warm up (a thread) ──▶ registry ──▶ the one before is closed
+    repository ──▶ what is wanted ──▶ build: load, check, warm up ──▶ registry ──▶ the one before is closed
 
 Once a model has taken over, new requests see no other; the one before it closes when those that it had have been
 answered. One that cannot be served changes nothing: what was served still is.
+
+What is built and served is a `Model`; in the supervisor of several processes, a hall that stands for one
+(`service.cluster.hall`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from service.errors import BadRequest, NotFound, StartError, Unprocessable
 from service.repository import EVERY, Wanted, artefacts, current
+from service.supply import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
-    from service.model import Model
+    from service.golden import GoldenResult
     from service.registry import Registry
     from service.repository import Artefact
     from service.settings import Settings
@@ -27,11 +31,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Builder(Protocol):
+class Served(Protocol):
+    """What a loader asks of what it brings into service.
+
+    Attributes:
+        golden: What the golden images were answered.
+    """
+
+    @property
+    def version(self) -> int: ...  # noqa: D102 - see `service.registry.Versioned`
+
+    @property
+    def golden(self) -> GoldenResult: ...  # noqa: D102 - see Attributes
+
+    async def close(self) -> None:
+        """Answer whoever is in line, then let go of everything."""
+
+
+M = TypeVar("M", bound=Served)
+Built = TypeVar("Built", bound=Served, covariant=True)
+
+
+class Builder(Protocol[Built]):
     """Makes models."""
 
-    def build(self, artefact: Artefact) -> Model:
-        """Return a model that is ready to answer; takes seconds, on a thread.
+    async def build(self, artefact: Artefact) -> Built:
+        """Return a model that is ready to answer; takes seconds.
 
         Raises:
             StartError: the artefact cannot be served.
@@ -41,59 +66,62 @@ class Builder(Protocol):
         """Let go of what the models had in common; they are closed by then."""
 
 
-class State(NamedTuple):
-    """One version in the repository: READY, LOADING or UNAVAILABLE, as Triton says it, and why."""
-
-    name: str
-    version: int
-    state: str
-    reason: str = ""
-
-
 class _FailedBefore(StartError):
     """A file that has failed already, and has not changed."""
 
 
-class Loader:
-    """Keeps a registry as it is wanted, one change at a time.
+async def _nobody_else() -> None:
+    """All that have to know what is served look into the registry itself."""
+
+
+class Loader(Generic[M]):
+    """Keeps a registry as it is wanted, one change at a time; see `service.supply.Supply`.
 
     Args:
         settings: Where the repository is, and what of it to serve.
         first: Returns what to serve at the start.
         registry: What is served; changed by nobody else.
         builder: Makes the models.
+        tell: Called when the registry has changed; returns once everybody who answers requests goes by it.
     """
 
     def __init__(
-        self, settings: Settings, first: Callable[[], Mapping[Wanted, Artefact]], registry: Registry, builder: Builder
+        self,
+        settings: Settings,
+        first: Callable[[], Mapping[Wanted, Artefact]],
+        registry: Registry[M],
+        builder: Builder[M],
+        tell: Callable[[], Awaitable[None]] = _nobody_else,
     ) -> None:
         self._repository = settings.artifacts
+        self._poll_s = settings.repository_poll_s
         self._every_name = EVERY in (settings.model or "").split(",")
         self._first = first
         self._registry = registry
         self._builder = builder
+        self._tell = tell
         self._unloaded: dict[str, list[Wanted]] = {}  # by name: what was served until somebody asked to unload it
-        self._artefacts: dict[Model, Artefact] = {}  # of the models in service
+        self._artefacts: dict[M, Artefact] = {}  # of the models in service
         self._failures: dict[Path, tuple[Artefact, str]] = {}
         self._loading: Artefact | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
 
     async def start(self) -> None:
-        """Bring into service what the settings want, also what does not come out right here: it can be asked why.
-
-        Raises:
-            StartError: some of it cannot be served.
-        """
+        """See `service.supply.Supply`. What does not come out right here is there to be asked why."""
         async with self._turn:
             for wanted, artefact in self._first().items():
                 await self._bring(wanted, artefact, insist=False)
+            await self._tell()
 
-    async def watch(self, every_s: float) -> None:
-        """Look at the repository again and again."""
-        while True:
-            await asyncio.sleep(every_s)
-            await self.look()
+    async def watch(self) -> None:
+        """Look at the repository again and again, if the settings say so."""
+        while self._poll_s:
+            await asyncio.sleep(self._poll_s)
+            try:
+                await self.look()
+            except OSError as error:
+                logger.error("the repository cannot be read now: %s", error)
 
     async def look(self) -> None:
         """Bring into service what is new or was replaced. What is gone from the disk is served nevertheless."""
@@ -103,19 +131,14 @@ class Loader:
                 artefact = current(every, wanted)
                 try:
                     if artefact is not None:
-                        await self._bring(wanted, artefact)
+                        await self._swap(wanted, artefact)
                 except _FailedBefore:
                     pass
                 except StartError as error:
                     logger.error("%s cannot be served; what was served still is: %s", artefact, error)
 
     async def load(self, name: str) -> None:
-        """Serve `name`: its highest version, or what was unloaded of it; where it is served, what is new of it.
-
-        Raises:
-            NotFound: the repository has no such model.
-            Unprocessable: it cannot be served. What was served still is.
-        """
+        """See `service.supply.Supply`."""
         async with self._turn:
             every = await asyncio.to_thread(artefacts, self._repository)
             served = [wanted for wanted in self._registry.wanted if wanted.name == name]
@@ -126,31 +149,28 @@ class Loader:
             try:
                 for wanted, artefact in pairs:
                     if artefact is not None:
-                        await self._bring(wanted, artefact)
+                        await self._swap(wanted, artefact)
             except StartError as error:
                 logger.error("%s cannot be served: %s", name, error)
                 raise Unprocessable(f"{name} cannot be served: {error}") from error
             self._unloaded.pop(name, None)
 
     async def unload(self, name: str) -> None:
-        """Serve `name` no longer; who has asked it something is still answered.
-
-        Raises:
-            NotFound: it is not served.
-            BadRequest: it is the default.
-        """
+        """See `service.supply.Supply`."""
         async with self._turn:
             self._registry.find(name)
             if name == self._registry.default:
                 raise BadRequest(f"{name} is the default model: it is served as long as the service runs")
             self._unloaded[name] = [wanted for wanted in self._registry.wanted if wanted.name == name]
             self._registry.remove(name)
+            await self._tell()
             self._let_go()
 
-    def states(self) -> list[State]:
-        """Return the state of everything in the repository; reads the disk."""
+    async def states(self) -> list[State]:
+        """See `service.supply.Supply`; reads the disk."""
+        every = await asyncio.to_thread(artefacts, self._repository)
         ready = {(artefact.name, artefact.version) for artefact in self._artefacts.values()}
-        return [self._state(artefact, ready) for artefact in artefacts(self._repository)]
+        return [self._state(artefact, ready) for artefact in every]
 
     async def close(self) -> None:
         """Answer what is in line, then let go of everything."""
@@ -163,26 +183,31 @@ class Loader:
         known = {wanted.name for wanted in self._registry.wanted} | self._unloaded.keys()
         return [Wanted(name) for name in sorted({each.name for each in every} - known)] if self._every_name else []
 
-    async def _bring(self, wanted: Wanted, artefact: Artefact, *, insist: bool = True) -> None:
-        """Serve `artefact` as `wanted`, if that is not so already; `insist` that its golden images come out right."""
+    async def _swap(self, wanted: Wanted, artefact: Artefact) -> None:
+        """Serve `artefact` as `wanted`, if that is not so already, and whoever did so before no longer."""
         served = self._registry.get(wanted)
         if served is not None and self._artefacts[served] == artefact:
             return
-        same = (model for model, its in self._artefacts.items() if its == artefact)
-        model = next(same, None) or await self._built(artefact, insist=insist)
-        self._artefacts[model] = artefact
-        self._registry.put(wanted, model)
+        await self._bring(wanted, artefact, insist=True)
+        await self._tell()
         self._let_go()
         if served is not None:
             logger.info("%s is served, and no longer version %d", artefact, served.version)
 
-    async def _built(self, artefact: Artefact, *, insist: bool) -> Model:
+    async def _bring(self, wanted: Wanted, artefact: Artefact, *, insist: bool) -> None:
+        """Put `artefact` into the registry; `insist` that its golden images come out right."""
+        same = (model for model, its in self._artefacts.items() if its == artefact)
+        model = next(same, None) or await self._built(artefact, insist=insist)
+        self._artefacts[model] = artefact
+        self._registry.put(wanted, model)
+
+    async def _built(self, artefact: Artefact, *, insist: bool) -> M:
         failed, reason = self._failures.get(artefact.path, (None, ""))
         if failed == artefact:
             raise _FailedBefore(reason)
         self._loading = artefact
         try:
-            model = await asyncio.to_thread(self._builder.build, artefact)
+            model = await self._builder.build(artefact)
             if insist and model.golden.fault is not None:
                 await model.close()
                 raise StartError(model.golden.fault)
@@ -203,7 +228,7 @@ class Loader:
             del self._artefacts[model]
             self._close(model)
 
-    def _close(self, model: Model) -> None:
+    def _close(self, model: M) -> None:
         closing = asyncio.get_running_loop().create_task(model.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from functools import partial
 from typing import TYPE_CHECKING
@@ -133,8 +134,11 @@ class Builder:
         self._tracer = tracer
         self._workers = Workers(settings.decode_threads or available_cores(), "worker")
 
-    def build(self, artefact: Artefact) -> Model:
-        """Return a model ready to answer. Takes seconds."""
+    async def build(self, artefact: Artefact) -> Model:
+        """Return a model ready to answer. Takes seconds, on a thread."""
+        return await asyncio.to_thread(self._built, artefact)
+
+    def _built(self, artefact: Artefact) -> Model:
         engine = self._engine or load(artefact, self._settings)
         golden = examine(engine)
         shared = None if engine.pipelined or self._settings.decode_threads else self._workers

@@ -105,7 +105,7 @@ class Metrics:
     @classmethod
     def join(cls, path: Path, row: int, largest: int) -> Metrics:
         """Count in one row of the ledger in the file `path`."""
-        return cls(largest, Ledger.join(path, Layout(largest).cells, MODELS), row)
+        return cls(largest, Ledger(Layout(largest).cells, MODELS, path), row)
 
     def requests(self, endpoint: str) -> Requests:
         """Return what counts the requests to one of `ENDPOINTS`."""
@@ -158,6 +158,18 @@ class Metrics:
     def add_lanes(self, lanes: int) -> None:
         """Say how many more, or fewer, runs they can do."""
         self._add(families.LANES, (), lanes)
+
+    def beat(self) -> None:
+        """Say that this process runs."""
+        self._cells[self.layout.beats] += 1.0
+
+    def beats(self, row: int) -> float:
+        """Return how often the processes of a row have said so."""
+        return self.ledger.cells(row)[self.layout.beats]
+
+    def forget_lanes(self, row: int) -> None:
+        """Say for a row whose process is gone, and has no successor, that no runs can be done there."""
+        self.ledger.cells(row)[OFFSETS[families.LANES.name, ()]] = 0.0
 
     def _image_s(self) -> float:
         """Return what an image has cost so far in the engines' runs, on average."""

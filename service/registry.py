@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from service.errors import NotFound
 
 if TYPE_CHECKING:
-    from service.model import Model
+    from collections.abc import Mapping
+
     from service.repository import Wanted
 
 
-class Registry:
+class Versioned(Protocol):
+    """What a registry asks of what it lists: a model, or in a supervisor the hall that answers for it."""
+
+    @property
+    def version(self) -> int:
+        """Of the artefact in its repository."""
+
+
+M = TypeVar("M", bound=Versioned)
+
+
+class Registry(Generic[M]):
     """The models that answer, in the order in which they are wanted: the first is the default.
 
     A request names a model and a version, or only one of them, or nothing: the first that fits answers. Everything
@@ -19,8 +31,8 @@ class Registry:
     """
 
     def __init__(self) -> None:
-        self._served: dict[Wanted, Model] = {}
-        self._answers: dict[tuple[str | None, str | None], Model] = {}  # one look-up for every way to ask
+        self._served: dict[Wanted, M] = {}
+        self._answers: dict[tuple[str | None, str | None], M] = {}  # one look-up for every way to ask
 
     @property
     def default(self) -> str | None:
@@ -33,11 +45,16 @@ class Registry:
         return list(self._served)
 
     @property
-    def models(self) -> list[Model]:
+    def served(self) -> dict[Wanted, M]:
+        """What serves as what, the default first."""
+        return dict(self._served)
+
+    @property
+    def models(self) -> list[M]:
         """Every model, once, the default first."""
         return list(dict.fromkeys(self._served.values()))
 
-    def find(self, name: str | None = None, version: str | None = None) -> Model:
+    def find(self, name: str | None = None, version: str | None = None) -> M:
         """Return the model that answers a request for `name` in `version`; None where any will do.
 
         Raises:
@@ -54,11 +71,11 @@ class Registry:
         """Return the versions in which `name` is served, in ascending order."""
         return sorted({model.version for wanted, model in self._served.items() if wanted.name == name})
 
-    def get(self, wanted: Wanted) -> Model | None:
+    def get(self, wanted: Wanted) -> M | None:
         """Return what serves as `wanted`, if anything does."""
         return self._served.get(wanted)
 
-    def put(self, wanted: Wanted, model: Model) -> None:
+    def put(self, wanted: Wanted, model: M) -> None:
         """From now on `model` serves as `wanted`, in the place of what did so before."""
         self._served[wanted] = model
         self._index()
@@ -69,8 +86,13 @@ class Registry:
             del self._served[wanted]
         self._index()
 
+    def replace(self, served: Mapping[Wanted, M]) -> None:
+        """From now on serve that, and nothing else."""
+        self._served = dict(served)
+        self._index()
+
     def _index(self) -> None:
-        answers: dict[tuple[str | None, str | None], Model] = {}
+        answers: dict[tuple[str | None, str | None], M] = {}
         for wanted, model in self._served.items():
             version = str(model.version)
             asked: list[tuple[str | None, str | None]] = [(wanted.name, version), (wanted.name, None)]

@@ -1,6 +1,6 @@
 """What each model was asked and what it ran: a block of cells for each, in every row of the ledger.
 
-    row:    cells of service.families │ block of model 0 │ block of model 1 │ … │ block of every further model
+    row:    cells of service.families │ block of model 0 │ block of model 1 │ … │ block of every further model │ beats
     block:  totals │ runs of one image, of two, … of the largest batch │ the seconds that these took, likewise
 
 A frontend writes what it answered, an engine what it ran; whoever is asked adds up all rows.
@@ -60,12 +60,14 @@ class Layout:
 
     Attributes:
         cells: Of a whole row.
+        beats: The last of them, how often its process has said that it runs.
     """
 
     def __init__(self, largest: int) -> None:
         self.largest = largest
         self._size = _TOTALS + 2 * largest
-        self.cells = CELLS + (MODELS + 1) * self._size
+        self.beats = CELLS + (MODELS + 1) * self._size
+        self.cells = self.beats + 1
 
     def block(self, column: int) -> slice:
         """Return where the block of a column is."""
@@ -88,7 +90,8 @@ class Columns:
         self._layout = layout
         self._cells = ledger.cells(row)
         self._users = [0] * MODELS
-        self._left: list[int] = []  # of what is served no longer, the longest gone first
+        # Of what is served no longer, the longest gone first; at first what a predecessor in this row has counted.
+        self._left = [column for column in range(MODELS) if ledger.name(row, column)]
 
     def take(self, name: str, version: int) -> int:
         """Return a model's column, the one that it has had before if there is; `OTHER` when all are in use."""
@@ -214,7 +217,7 @@ class Statistics:
         wanted, table = f"{name}\n{version}", ledger.table()
         self._largest = layout.largest
         self._cells: NDArray[np.float64] = np.zeros(_TOTALS + 2 * layout.largest)
-        for row in range(ledger.rows):
+        for row in range(len(table)):
             for column in range(MODELS):  # each process has numbered the models as they came to it
                 if ledger.name(row, column) == wanted:
                     block = table[row, layout.block(column)]

@@ -8,12 +8,11 @@ beside it. Each range has one owner and each cell of the board one writer, so th
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import secrets
 from dataclasses import dataclass
-from multiprocessing.shared_memory import SharedMemory
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +71,7 @@ class Layout:
     @property
     def board_bytes(self) -> int:
         """Bytes of the board, whole pages."""
-        return _round_up(_WORD * (self.frontends * self.engines + 4 * self.engines + self.frontends), mmap.PAGESIZE)
+        return _round_up(_WORD * (self.frontends * self.engines + 3 * self.engines), mmap.PAGESIZE)
 
     @property
     def slots(self) -> int:
@@ -90,12 +89,11 @@ class Layout:
 
 
 class Board:
-    """Who has how many images where, how fast each engine is, and who runs; always current, read by everyone.
+    """Who has how many images where, and how fast each engine is; always current, read by everyone.
 
     A cell is an aligned word with a single writer: frontend `f` writes how many images it has given to or decodes
-    for engine `e`, engine `e` how many are in its runs now and what they cost, and each that it runs. A reader
-    may see one cell a moment before another: what rests on the board is a foresight; the engine's own queue has the
-    last word.
+    for engine `e`, engine `e` how many are in its runs now and what they cost. A reader may see one cell a moment
+    before another: what rests on the board is a foresight; the engine's own queue has the last word.
     """
 
     def __init__(self, memory: memoryview, layout: Layout) -> None:
@@ -104,7 +102,6 @@ class Board:
         words = memory[: layout.board_bytes]
         self._counts = words.cast("q")  # outstanding (frontends, engines), then running (engines,)
         self._seconds = words[_WORD * (self._end + layout.engines) :].cast("d")  # (engines, 2)
-        self._beats = words[_WORD * (self._end + 3 * layout.engines) :].cast("q")  # engines, then frontends
 
     def add_outstanding(self, frontend: int, engine: int, images: int) -> None:
         """Count `images` more (or fewer) that `frontend` has given to `engine`, or decodes for it."""
@@ -123,14 +120,6 @@ class Board:
         """Say how long `engine` keeps a newcomer waiting: for the run that goes on, and for each image in line."""
         self._seconds[2 * engine] = run_s
         self._seconds[2 * engine + 1] = image_s
-
-    def beat(self, place: int) -> None:
-        """Say that the process of a place runs: of engine `place`, or after those of frontend `place - engines`."""
-        self._beats[place] += 1
-
-    def beats(self, place: int) -> int:
-        """Return how often the processes of a place have said so."""
-        return self._beats[place]
 
     def outstanding(self, engine: int) -> int:
         """Return how many images all frontends together have given to `engine`, or decode for it."""
@@ -154,10 +143,13 @@ class Board:
 
 
 class Arena:
-    """One process's view of the shared memory.
+    """One process's view of the shared memory, which is unmapped when nothing looks into it any more.
+
+    That may be a decoder which was left behind, so nobody closes it: the last view that is let go of does.
 
     Attributes:
         layout: How it is divided.
+        name: By which other processes find it.
         board: The counters.
         pixels: Each slot's image, uint8 (crop, crop, 3).
         rows: Each slot's result, float32 (classes,).
@@ -165,35 +157,29 @@ class Arena:
         lengths: Of the file in each slot, in bytes; 0 where it holds pixels.
     """
 
-    def __init__(self, layout: Layout, block: SharedMemory) -> None:
-        assert block.buf is not None  # noqa: S101 - only of a closed one
+    def __init__(self, layout: Layout, name: str, memory: memoryview) -> None:
         self.layout = layout
-        self._block = block
-        self.board = Board(block.buf, layout)
+        self.name = name
+        self.board = Board(memory, layout)
         start, shape = layout.board_bytes, (layout.slots, layout.crop, layout.crop, 3)
         strides = (layout.stride, layout.crop * 3, 3, 1)
-        self.pixels: list[NDArray[np.uint8]] = list(np.ndarray(shape, np.uint8, block.buf, start, strides))
+        self.pixels: list[NDArray[np.uint8]] = list(np.ndarray(shape, np.uint8, memory, start, strides))
         start += layout.row_offset
         shape_of_rows = (layout.slots, layout.classes)
         self.rows: list[NDArray[np.float32]] = list(
-            np.ndarray(shape_of_rows, np.float32, block.buf, start, (layout.stride, 4))
+            np.ndarray(shape_of_rows, np.float32, memory, start, (layout.stride, 4))
         )
         room = max(layout.pixels_bytes, layout.file_bytes)
         self.files: list[NDArray[np.uint8]] = list(
-            np.ndarray((layout.slots, room), np.uint8, block.buf, layout.board_bytes, (layout.stride, 1))
+            np.ndarray((layout.slots, room), np.uint8, memory, layout.board_bytes, (layout.stride, 1))
         )
         start = layout.board_bytes + layout.length_offset
-        self.lengths: NDArray[np.int64] = np.ndarray((layout.slots,), np.int64, block.buf, start, (layout.stride,))
-        self.image = self._file_or_pixels if layout.file_bytes else self.pixels.__getitem__
+        self.lengths: NDArray[np.int64] = np.ndarray((layout.slots,), np.int64, memory, start, (layout.stride,))
 
-    def _file_or_pixels(self, slot: int) -> NDArray[np.uint8]:
-        length = int(self.lengths[slot])
+    def image(self, slot: int) -> NDArray[np.uint8]:
+        """Return what is in a slot: pixels, or a file (n,)."""
+        length = int(self.lengths[slot]) if self.layout.file_bytes else 0
         return self.files[slot][:length] if length else self.pixels[slot]
-
-    @property
-    def name(self) -> str:
-        """By which other processes find it."""
-        return self._block.name
 
     @classmethod
     def create(cls, layout: Layout) -> Arena:
@@ -202,53 +188,43 @@ class Arena:
         Raises:
             ArenaError: there is not enough shared memory.
         """
+        name = f"resnet-serve-{secrets.token_hex(8)}"
         try:
-            block = _Block(f"resnet-serve-{secrets.token_hex(8)}", create=True, size=layout.bytes)
+            descriptor = os.open(_SHM / name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             raise ArenaError(f"no shared memory of {_mib(layout.bytes)}: {error.strerror}") from error
+        # All processes of a service share one tracker, the supervisor's, since they are spawned by `multiprocessing`:
+        # should the supervisor be killed, it unlinks the arena after the last of them.
+        resource_tracker.register(f"/{name}", "shared_memory")
         try:
             # Claims every page now. A page that could not be had later would be a SIGBUS in whoever touches it.
-            _allocate(_SHM / block.name, layout.bytes)
+            os.posix_fallocate(descriptor, 0, layout.bytes)
         except OSError as error:
             free = os.statvfs(_SHM)
-            block.unlink()
+            _unlink(name)
             raise ArenaError(
                 f"{_SHM} is too small for {layout.slots} images: {_mib(layout.bytes)} are needed and "
                 f"{_mib(free.f_bavail * free.f_frsize)} are free. Enlarge it (docker run --shm-size, or a Kubernetes "
                 "emptyDir with medium: Memory), or lower --queue-capacity or --frontends"
             ) from error
-        return cls(layout, block)
+        finally:
+            os.close(descriptor)
+        return cls.attach(layout, name)
 
     @classmethod
     def attach(cls, layout: Layout, name: str) -> Arena:
         """Open the arena `name`, made by another process."""
-        return cls(layout, _Block(name))
+        with (_SHM / name).open("r+b") as file:
+            return cls(layout, name, memoryview(mmap.mmap(file.fileno(), layout.bytes)))
 
     def unlink(self) -> None:
         """Remove it from the system; whoever still has it open keeps it until it ends."""
-        self._block.unlink()
+        _unlink(self.name)
 
 
-class _Block(SharedMemory):
-    """A block that is unmapped when its process ends, not earlier: arrays that look into it may live that long.
-
-    All processes of a service share one resource tracker, the supervisor's (they are spawned by
-    `multiprocessing`). So one that attaches and ends does not unlink the block, as it would with a tracker of
-    its own (python/cpython#82300); and should the supervisor be killed, the tracker unlinks it after the last of them.
-    """
-
-    def close(self) -> None:
-        """Unmap the block unless something still looks into it."""
-        with contextlib.suppress(BufferError):
-            super().close()
-
-
-def _allocate(path: Path, size: int) -> None:
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    finally:
-        os.close(descriptor)
+def _unlink(name: str) -> None:
+    (_SHM / name).unlink()
+    resource_tracker.unregister(f"/{name}", "shared_memory")
 
 
 def _round_up(size: int, unit: int) -> int:

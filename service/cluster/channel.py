@@ -50,9 +50,13 @@ class Channel:
         """Stop receiving and drop what has not been sent."""
         self._loop.remove_reader(self._descriptor)
         self._socket.close(linger=0)
+        self._received = _dropped  # whose it was can go
 
     def _readable(self) -> bool:
         return bool(cast(int, self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+
+def _dropped(_: list[bytes]) -> None: ...
 
 
 def bound(address: str) -> zmq.Socket[bytes]:

@@ -52,6 +52,7 @@ class Child:
     Attributes:
         control: This side of the pipe.
         ended: Resolved when the process has ended.
+        pid: Its process id.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Child:
             target=_run, args=(module, settings, (*arguments, theirs)), name=name, daemon=True
         )
         _start_unsignalled(self._process)
-        logger.info("%s is process %d", name, self._process.pid)
+        self.pid = self._process.pid
+        self._code = 0  # once it has ended: of its exit, or negative that of the signal that killed it
+        logger.info("%s is process %d", name, self.pid)
         theirs.close()  # or its end would never come
         self._started_s = time.monotonic()
         self._loop = asyncio.get_running_loop()
@@ -77,11 +80,6 @@ class Child:
         self._loop.add_reader(self._process.sentinel, self._has_ended)
 
     @property
-    def pid(self) -> int | None:
-        """Its process id."""
-        return self._process.pid
-
-    @property
     def age_s(self) -> float:
         """Seconds since it was started."""
         return time.monotonic() - self._started_s
@@ -89,20 +87,23 @@ class Child:
     @property
     def gave_up(self) -> bool:
         """Whether it ended by itself, and said that it could not do what it is for."""
-        return (self._process.exitcode or 0) > 0
+        return self._code > 0
 
     @property
     def fate(self) -> str:
         """How it ended, in words."""
-        code = self._process.exitcode or 0
+        code = self._code
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
 
     def kill(self) -> None:
-        """End it at once."""
-        self._process.kill()
+        """End it at once, if it has not ended."""
+        if not self.ended.done():
+            self._process.kill()
 
     def _has_ended(self) -> None:
         self._loop.remove_reader(self._process.sentinel)
         self._process.join()
+        self._code = self._process.exitcode or 0
+        self._process.close()
         self.control.close()
         self.ended.set_result(None)

@@ -79,6 +79,8 @@ class Client:
 
     def connect(self, engine: int, address: str) -> None:
         """Begin to use the engine process that listens at `address`, as soon as there is a descriptor for it."""
+        if self._closed:
+            return
         self._addresses[engine] = address
         self._try_to_connect(engine, address)
 
@@ -129,6 +131,7 @@ class Client:
     async def close(self, *, drain: bool = True) -> None:
         """Admit nobody any more; with `drain`, let those in line be answered first, else tell them so."""
         self._closed = True
+        self._addresses.clear()
         if drain:
             self.left(0)
             await self._quiet.wait()

@@ -1,9 +1,9 @@
 """What the supervisor and its children tell each other, over one pipe per child.
 
-    engine ─▶ supervisor     Loaded, Serving
-    frontend ─▶ supervisor   Ready
+    engine ─▶ supervisor     Loaded, Serving, Failed
+    frontend ─▶ supervisor   Ready, Follows, Left, Asked
     supervisor ─▶ engine     Opened, FrontendGone, Stop
-    supervisor ─▶ frontend   Opened, EngineUp, EngineDown, Drain, Stop
+    supervisor ─▶ frontend   Opened, EngineUp, EngineDown, Served, Told, Drain, Stop
 
 The pipe is a lifeline too: when the supervisor is gone, however it went, its end closes and the child knows.
 Nothing per request passes here, so plain pickled objects will do: both ends are ours.
@@ -15,11 +15,14 @@ import asyncio
 import contextlib
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from service.cluster.arena import Layout
 from service.contract import Contract
+from service.errors import ServiceError
 from service.golden import GoldenResult
+from service.repository import Wanted
+from service.supply import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,13 +55,20 @@ class Serving:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """An engine cannot serve, and ends."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Ready:
     """A frontend answers."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A model's arena is there; `model` is its number."""
+    """A model's arena is there; `model` is its number, which no other model of this service ever had."""
 
     model: int
     promise: Promise
@@ -85,6 +95,48 @@ class EngineDown:
 
 
 @dataclass(frozen=True)
+class Served:
+    """From now on answer with these models, by their numbers, the default first, and with no other.
+
+    Every change has the next `number`.
+    """
+
+    number: int
+    models: tuple[tuple[Wanted, int], ...]
+
+
+@dataclass(frozen=True)
+class Follows:
+    """A frontend answers with what `Served` of that number said; models before that may still answer whom they have."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Left:
+    """A frontend asks a model nothing any more, and has forgotten its arena."""
+
+    model: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Somebody asks a frontend for what only the supervisor can do: `load` or `unload` a model, or tell `states`."""
+
+    number: int
+    what: Literal["load", "unload", "states"]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What became of what was `Asked` by that number."""
+
+    number: int
+    outcome: ServiceError | list[State]
+
+
+@dataclass(frozen=True)
 class FrontendGone:
     """A frontend's process has ended: nobody waits for its answers."""
 
@@ -104,7 +156,11 @@ class Stop:
     within_s: float
 
 
-Message = Loaded | Serving | Ready | Opened | EngineUp | EngineDown | FrontendGone | Drain | Stop
+FromEngine = Loaded | Serving | Failed
+FromFrontend = Ready | Follows | Left | Asked
+ToEngine = Opened | FrontendGone | Stop
+ToFrontend = Opened | EngineUp | EngineDown | Served | Told | Drain | Stop
+Message = FromEngine | FromFrontend | ToEngine | ToFrontend
 
 
 class Control:
@@ -113,6 +169,7 @@ class Control:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._loop: asyncio.AbstractEventLoop | None = None  # while it is listened to
+        self._received: Callable[[Message], None] = lambda _: None
 
     def send(self, message: Message) -> None:
         """Tell the other side, if it still lives; whoever watches it knows otherwise."""
@@ -131,13 +188,17 @@ class Control:
             else:
                 received(message)  # one a turn: the descriptor stays readable while there are more
 
+        self._received = received
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._connection.fileno(), readable)
         # libuv makes what it watches non-blocking, and a `Connection` reads long messages in several pieces.
         os.set_blocking(self._connection.fileno(), True)
 
     def close(self) -> None:
-        """Let go of this end."""
+        """Let go of this end, when the other is gone, having heard its last words."""
+        with contextlib.suppress(EOFError, OSError):
+            while self._loop is not None and self._connection.poll():
+                self._received(self._connection.recv())
         self._stop_listening()
         self._connection.close()
 

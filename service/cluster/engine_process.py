@@ -14,14 +14,13 @@ from service import local
 from service.card.setup import decoding
 from service.cluster.arena import Arena
 from service.cluster.channel import Channel, bound
-from service.cluster.control import Control, FrontendGone, Loaded, Message, Opened, Promise, Serving, Stop
+from service.cluster.control import Control, Failed, FrontendGone, Loaded, Message, Opened, Promise, Serving, Stop
 from service.cluster.desk import Desk, WatchedLanes
 from service.cluster.pulse import BEAT_S
-from service.cluster.tally import Tally, models_of
+from service.cluster.tally import Tally
 from service.errors import EngineLost, StartError
 from service.golden import examine
 from service.lanes import EngineLanes
-from service.repository import find
 from service.tracing import tracer_of
 
 if TYPE_CHECKING:
@@ -30,26 +29,27 @@ if TYPE_CHECKING:
 
     from service.backend import Backend
     from service.batcher import Batcher
+    from service.cluster.seat import Seat
     from service.settings import Settings
     from service.tracing import Tracer
 
 logger = logging.getLogger(__name__)
 
 
-def run(settings: Settings, folder: Path, index: int, generation: int, connection: Connection) -> None:
+def run(settings: Settings, folder: Path, seat: Seat, generation: int, connection: Connection) -> None:
     """Be an engine process; never returns. The exit code is 1 if it could not serve.
 
     Args:
         settings: Of the whole service.
         folder: Where its socket goes.
-        index: Which of the engines: those of the first model come first, one for each device.
+        seat: What it is started for.
         generation: The how-manyth process in this one's place.
         connection: This side of the pipe to the supervisor.
     """
     if settings.provider == "cpu":
-        _keep_to_its_cores(index % len(settings.devices), len(settings.devices))
-    address = f"ipc://{folder}/engine-{index}-{generation}"
-    uvloop.run(_Process(settings, folder, index, address, Control(connection)).run())
+        _keep_to_its_cores(seat.place, len(settings.devices))
+    address = f"ipc://{folder}/engine-{seat.model}-{seat.place}-{generation}"
+    uvloop.run(_Process(settings, folder, seat, address, Control(connection)).run())
 
 
 def _leave(code: int) -> NoReturn:
@@ -59,12 +59,10 @@ def _leave(code: int) -> NoReturn:
 
 
 class _Process:
-    def __init__(self, settings: Settings, folder: Path, index: int, address: str, control: Control) -> None:
+    def __init__(self, settings: Settings, folder: Path, seat: Seat, address: str, control: Control) -> None:
         self._settings = settings
         self._folder = folder
-        self._index = index
-        model, self._place = divmod(index, len(settings.devices))
-        self._model = models_of(settings)[model]
+        self._seat = seat
         self._address = address
         self._control = control
         self._desk: Desk | None = None
@@ -78,13 +76,14 @@ class _Process:
             await self._serve()
         except StartError as error:
             logger.error("the engine cannot start: %s", error)
-        except Exception:  # whatever it is, the supervisor starts another
+            self._control.send(Failed(str(error)))
+        except Exception as error:  # whatever it is, the supervisor decides
             logger.exception("the engine cannot start")
+            self._control.send(Failed(f"unexpected failure: {error}"))
         _leave(1)
 
     async def _serve(self) -> None:
-        device = self._settings.devices[self._place]
-        artefact = find(self._settings.artifacts, self._model)
+        artefact, device = self._seat.artefact, self._settings.devices[self._seat.place]
         engine = await asyncio.to_thread(local.load, artefact, self._settings, device)
         golden = await asyncio.to_thread(examine, engine)
         self._control.send(Loaded(Promise(engine.contract, artefact.version, engine.provider, golden), engine.lanes))
@@ -93,7 +92,7 @@ class _Process:
             await asyncio.Event().wait()
         lanes = WatchedLanes(EngineLanes(engine, timeout_s=self._settings.engine_timeout_s))
         self._tracer = tracer_of(self._settings)
-        metrics = Tally(self._settings, self._folder).engine(self._index)
+        metrics = Tally(self._settings, self._folder).join(self._seat.row)
         metrics.set_lanes(engine.lanes)
         counts = metrics.model(engine.contract.name, artefact.version)
         batcher = await asyncio.to_thread(local.warmed, engine, self._settings, counts, self._tracer, lanes)
@@ -106,7 +105,7 @@ class _Process:
         self._control.send(Serving(self._address))
         # The rest is called by the loop, until told to stop.
         while not isinstance(batcher.unavailable, EngineLost):
-            arena.board.beat(self._place)
+            metrics.beat()
             await asyncio.sleep(BEAT_S)
 
     def _listen(self, batcher: Batcher, backend: Backend, lanes: WatchedLanes, arena: Arena) -> None:
@@ -114,8 +113,8 @@ class _Process:
             # As if nobody waited: who reads the board adds those who do.
             run_s = batcher.expected_wait_s(-batcher.depth)
             image_s = batcher.expected_wait_s(1 - batcher.depth) - run_s
-            arena.board.set_costs(self._place, run_s, image_s)
-            arena.board.set_running(self._place, lanes.images)
+            arena.board.set_costs(self._seat.place, run_s, image_s)
+            arena.board.set_running(self._seat.place, lanes.images)
             desk.runs_changed()
 
         frontends = Channel(bound(self._address), lambda frames: desk.received(frames))

@@ -68,6 +68,11 @@ class Post:
             self._child.kill()
 
     @property
+    def lives(self) -> bool:
+        """Whether there is a process."""
+        return self._child is not None and not self._child.ended.done()
+
+    @property
     def kind(self) -> str:
         """What its processes are: `engine` or `frontend`."""
         return self.name.partition("-")[0]

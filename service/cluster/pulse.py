@@ -9,33 +9,31 @@ from typing import TYPE_CHECKING
 from service.watchdog import STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-    from service.cluster.arena import Board
     from service.cluster.post import Post
 
 logger = logging.getLogger(__name__)
 
-BEAT_S = 0.1  # how often every process says on the board that it runs
+BEAT_S = 0.1  # how often every process says in its row of the ledger that it runs
 
 
-async def watch(posts: Sequence[Post], board: Board, limit_s: float) -> None:
-    """Kill whoever was ready once and has not beaten for `limit_s`, so that it is replaced; never ends.
+async def watch(post: Post, beats: Callable[[], float], limit_s: float) -> None:
+    """Kill who fills `post` if it was ready once and has not beaten for `limit_s`, so that it is replaced; never ends.
 
     As in `service.watchdog`, the limit is counted in steps: a machine that was suspended has no dead processes.
 
     Args:
-        posts: In the order of their places on the board.
-        board: Where they beat.
+        post: Whose processes are watched.
+        beats: Returns how often they have said that they run.
         limit_s: How long one may stand still.
     """
-    seen, still = [0] * len(posts), [0] * len(posts)
+    seen, still = 0.0, 0
     while True:
         await asyncio.sleep(limit_s / STEPS)
-        for place, post in enumerate(posts):
-            beats = board.beats(place)
-            still[place] = still[place] + 1 if beats == seen[place] and post.is_ready else 0
-            seen[place] = beats
-            if still[place] == STEPS:
-                logger.error("%s has stood still for %g s and is killed", post.name, limit_s)
-                post.kill()
+        now = beats()
+        still = still + 1 if now == seen and post.is_ready else 0
+        seen = now
+        if still == STEPS:
+            logger.error("%s has stood still for %g s and is killed", post.name, limit_s)
+            post.kill()

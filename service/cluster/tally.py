@@ -12,14 +12,8 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 
-def models_of(settings: Settings) -> list[str]:
-    """Return the service's models, each named with its version."""
-    assert settings.model is not None  # noqa: S101 - `run.serve` has named them
-    return settings.model.split(",")
-
-
 class Tally:
-    """The ledger of one service: the supervisor's row, then the frontends', then the engines'.
+    """The ledger of one service: the supervisor's row, then the frontends', then as many as there are engines.
 
     Args:
         settings: Of the service.
@@ -29,7 +23,6 @@ class Tally:
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._path = folder / "metrics"
         self._frontends = settings.frontends
-        self._rows = 1 + settings.frontends + len(models_of(settings)) * len(settings.devices)
         self._largest = settings.max_batch_size
 
     def share(self) -> Metrics:
@@ -38,12 +31,46 @@ class Tally:
         Raises:
             StartError: there is no room for it.
         """
-        return Metrics.share(self._path, self._rows, self._largest)
+        return Metrics.share(self._path, 1 + self._frontends, self._largest)
 
     def frontend(self, index: int) -> Metrics:
         """Return what a frontend counts with."""
-        return Metrics.join(self._path, 1 + index, self._largest)
+        return self.join(row_of_frontend(index))
 
-    def engine(self, index: int) -> Metrics:
-        """Return what an engine counts with, by its number among those of all models."""
-        return Metrics.join(self._path, 1 + self._frontends + index, self._largest)
+    def join(self, row: int) -> Metrics:
+        """Return what the process with a row counts with."""
+        return Metrics.join(self._path, row, self._largest)
+
+
+def row_of_frontend(index: int) -> int:
+    """Return which row a frontend counts in."""
+    return 1 + index
+
+
+class Rows:
+    """The rows of engines, as the supervisor hands them out: who comes when another has gone counts on in its row.
+
+    Args:
+        metrics: The supervisor's.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._free: list[int] = []
+
+    def take(self) -> int:
+        """Return a row that nobody has.
+
+        Raises:
+            StartError: there is no room for another.
+        """
+        return self._free.pop() if self._free else self._metrics.ledger.add_row()
+
+    def give_back(self, row: int) -> None:
+        """Say that nobody will fill an engine's place any more."""
+        self._metrics.forget_lanes(row)
+        self._free.append(row)
+
+    def beats(self, row: int) -> float:
+        """Return how often the processes that have a row have said that they run."""
+        return self._metrics.beats(row)

@@ -16,15 +16,17 @@ from service import local
 from service.app import create_app
 from service.errors import BadRequest, NotFound, StartError, Unprocessable
 from service.lifecycle import Lifecycle
-from service.loader import State
+from service.loader import Loader
 from service.metrics import Metrics
 from service.model import Model
-from service.repository import Artefact
+from service.registry import Registry
+from service.repository import Artefact, wanted
 from service.settings import Settings
+from service.supply import State
 from tests.service.api.greys import grey, top
 from tests.service.apps import FakeEngine, Gate, eventually, running, soon
 from tests.service.artefacts import grey_golden, write_brightness
-from tests.service.serving import serving
+from tests.service.serving import SHAPES, serving
 
 
 def served(lifecycle: Lifecycle) -> list[str]:
@@ -94,7 +96,7 @@ def test_what_cannot_be_loaded_changes_nothing_and_is_told_once(
             for _ in range(3):
                 await loader.look()
             assert caplog.text.count("brightness:2 cannot be served; what was served still is") == 1
-            ready, failed = loader.states()
+            ready, failed = await loader.states()
             assert ready == State("brightness", 1, "READY")
             assert (failed.version, failed.state) == (2, "UNAVAILABLE")
             assert "cannot be loaded" in failed.reason
@@ -102,7 +104,7 @@ def test_what_cannot_be_loaded_changes_nothing_and_is_told_once(
             write_brightness(tmp_path, 2)  # mended: another file
             await loader.look()
             assert served(app.state.lifecycle) == ["brightness:2"]
-            assert loader.states() == [
+            assert await loader.states() == [
                 State("brightness", 1, "UNAVAILABLE", "not loaded"),
                 State("brightness", 2, "READY"),
             ]
@@ -119,7 +121,7 @@ def test_what_does_not_come_out_right_here_does_not_take_over(tmp_path: Path) ->
             write_brightness(tmp_path, 2, golden=(grey_golden(3, 200),))
             await app.state.lifecycle.loader.look()
             assert (await client.get("/readyz")).json()["model"]["version"] == "1"
-            assert "does not compute what was exported" in app.state.lifecycle.loader.states()[1].reason
+            assert "does not compute what was exported" in (await app.state.lifecycle.loader.states())[1].reason
 
     asyncio.run(main())
 
@@ -144,10 +146,10 @@ class Gated:
         self.gates = {version: Gate() for version in (1, 2)}
         self.engines: list[FakeEngine] = []
 
-    def build(self, artefact: Artefact) -> Model:
+    async def build(self, artefact: Artefact) -> Model:
         engine = FakeEngine(self.gates[artefact.version])
         self.engines.append(engine)
-        return local.Builder(self._settings, Metrics(), engine).build(artefact)
+        return await local.Builder(self._settings, Metrics(), engine).build(artefact)
 
     def close(self) -> None:
         pass
@@ -159,8 +161,10 @@ def test_who_waits_for_the_old_model_is_answered_by_it_after_the_new_one_has_tak
     builder = Gated(settings)
 
     async def main() -> None:
-        app = create_app(settings, builder=builder)
-        lifecycle: Lifecycle = app.state.lifecycle
+        registry: Registry[Model] = Registry()
+        loader = Loader(settings, lambda: wanted(tmp_path, None), registry, builder)
+        lifecycle = Lifecycle(registry, loader)
+        app = create_app(settings, lifecycle=lifecycle)
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
@@ -171,7 +175,7 @@ def test_who_waits_for_the_old_model_is_answered_by_it_after_the_new_one_has_tak
             calls = [asyncio.create_task(client.post("/classify", content=grey(level))) for level in range(20)]
             await soon(lambda: old.backend.depth + sum(builder.engines[0].batches) == 20)
             write_brightness(tmp_path, 2)
-            await lifecycle.loader.look()
+            await loader.look()
             builder.gates[2].opened.set()
             assert (await client.post("/classify", content=grey(1))).json()["model"]["version"] == "2"
             assert not any(call.done() for call in calls)
@@ -252,28 +256,32 @@ def test_a_model_that_was_unloaded_gives_its_memory_and_threads_back(
         asyncio.run(main(decode_threads))
 
 
-def test_a_server_that_watches_swaps_under_load_without_losing_a_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_server_that_watches_swaps_under_load_without_losing_a_request(
+    shape: tuple[str, ...], tmp_path: Path
+) -> None:
     write_brightness(tmp_path, 1, shift=1)
-    last = 4
+    last = 3
 
-    async def caller(client: httpx.AsyncClient, url: str, versions: list[int]) -> None:
-        while not versions or versions[-1] < last:
-            response = await client.post(f"{url}/classify", content=grey(100))
-            answer = response.raise_for_status().json()
-            versions.append(int(answer["model"]["version"]))
-            assert top(answer["predictions"]) == 100 + versions[-1]
+    async def caller(url: str, versions: list[int]) -> None:
+        async with httpx.AsyncClient() as client:  # one connection, so one process for HTTP
+            while not versions or versions[-1] < last:
+                response = await client.post(f"{url}/classify", content=grey(100))
+                answer = response.raise_for_status().json()
+                versions.append(int(answer["model"]["version"]))
+                assert top(answer["predictions"]) == 100 + versions[-1]
 
     async def main(url: str) -> None:
-        async with httpx.AsyncClient() as client, asyncio.timeout(60), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             seen: list[list[int]] = [[] for _ in range(8)]
             for versions in seen:
-                group.create_task(caller(client, url, versions))
+                group.create_task(caller(url, versions))
             for version in range(2, last + 1):
                 await soon(lambda: all(version - 1 in versions for versions in seen), 20)  # noqa: B023 - called now
                 write_brightness(tmp_path, version, shift=version)
         assert all(versions == sorted(versions) for versions in seen)  # once swapped, nobody sees the old one
 
-    with serving(tmp_path, "--repository-poll-s", "0.05") as service:
+    with serving(tmp_path, "--repository-poll-s", "0.05", *shape) as service:
         asyncio.run(main(service.url))
 
 

@@ -80,17 +80,6 @@ def test_a_wrong_setting_is_named_in_one_line(
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("asked", [("--repository-poll-s", "1"), ("--model-admin", "--api-keys-file", "keys")])
-def test_frontends_do_not_promise_what_they_cannot_do(artifacts: Path, tmp_path: Path, asked: tuple[str, ...]) -> None:
-    keys = tmp_path / "keys"
-    keys.write_text("a-key-that-nobody-guesses-0123456789\n")
-    keys.chmod(0o600)
-    words = [str(keys) if word == "keys" else word for word in asked]
-    done = start_in_vain("--artifacts", str(artifacts), "--frontends", "1", *words)
-    assert done.returncode == 1
-    assert "with --frontends what is there at the start is served" in last_line(done.stderr)
-
-
 def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(artifacts: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -46,7 +46,7 @@ def test_no_two_series_share_a_cell() -> None:
     ]
     layout = Metrics(largest=8).layout
     taken += [cell for column in range(MODELS + 1) for cell in range(layout.cells)[layout.block(column)]]
-    assert sorted(taken) == list(range(layout.cells))
+    assert sorted([*taken, layout.beats]) == list(range(layout.cells))
     assert layout.block(0).start == CELLS
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
 
@@ -151,6 +151,26 @@ def test_processes_that_are_killed_and_replaced_lose_no_count(tmp_path: Path) ->
 def test_without_room_it_does_not_start() -> None:
     with pytest.raises(StartError, match="no room for"):
         Metrics.share(Path("/dev/full/metrics"), 4, 8)
+
+
+def test_a_row_that_is_added_is_seen_by_all_and_counts_on_for_who_has_it_next(tmp_path: Path) -> None:
+    path = tmp_path / "metrics"
+    first = Metrics.share(path, 1, 8)
+    first.predicted(0.0, 0.0)
+    other = Metrics.join(path, 0, 8)
+    row = first.ledger.add_row()
+    for version in range(2 * MODELS):  # one engine after another, each of another version
+        engine = Metrics.join(path, row, 8)
+        engine.set_lanes(2)
+        engine.beat()
+        engine.model("a", version).ran(8, 0.1)
+        for metrics in (first, other):
+            assert [(runs.images, runs.runs) for runs in statistics(metrics, "a", version).runs()] == [(8, 1)]
+            assert metrics.beats(row) == version + 1
+            assert metrics.ledger.total([OFFSETS["resnet_engine_lanes", ()]]) == [2]
+        first.forget_lanes(row)
+        assert other.ledger.total([OFFSETS["resnet_engine_lanes", ()]]) == [0]
+    assert other.ledger.rows == 2
 
 
 def test_names_are_cut_and_never_spill() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -37,7 +36,7 @@ def router(settings: Settings, lifecycle: Lifecycle) -> APIRouter:
 
     async def index(request: Request) -> JSONResponse:
         asked = await _asked(request, _IndexRequest)
-        states = await asyncio.to_thread(lifecycle.loader.states)
+        states = await lifecycle.loader.states()
         return JSONResponse(
             [
                 {"name": each.name, "version": str(each.version), "state": each.state, "reason": each.reason}

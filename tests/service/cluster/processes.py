@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from tests.service.serving import Service, serving
 _ARENA = re.compile(r"INFO supervisor \S+: arena (\S+): .* sockets in (\S+)$", re.MULTILINE)
 _STARTED = re.compile(r"INFO supervisor \S+: (\S+) is process (\d+)$", re.MULTILINE)
 SHM = Path("/dev/shm")
+KEY = "a-key-of-sixteen-characters"
 
 
 def grey(level: int, side: int = 32) -> bytes:
@@ -68,6 +70,10 @@ class Cluster:
         arena, folder = _ARENA.findall(self.service.log)[-1]
         return SHM / arena, Path(folder)
 
+    def arenas(self) -> list[str]:
+        """Return the names of all arenas that it ever had."""
+        return [arena for arena, _ in _ARENA.findall(self.service.log)]
+
     def ready(self) -> bool:
         """Whether a request would be answered."""
         try:
@@ -109,6 +115,17 @@ def cluster(artifacts: Path, *arguments: str, frontends: int = 2) -> Iterator[Cl
         here = Cluster(service)
         yield here
         here.client.close()
-        pids, traces = here.pids().values(), here.traces()
+        pids, traces = here.pids().values(), [*here.traces(), *(SHM / name for name in here.arenas())]
     assert not [pid for pid in pids if lives(pid)]
     assert not [path for path in traces if path.exists()]
+
+
+@contextmanager
+def administered(artifacts: Path, *arguments: str) -> Iterator[Cluster]:
+    """Serve as `cluster` does, with a client that may load and unload models."""
+    with tempfile.TemporaryDirectory() as folder:
+        keys = Path(folder) / "keys"
+        keys.write_text(f"{KEY}\n")
+        with cluster(artifacts, "--model-admin", "--api-keys-file", str(keys), *arguments) as here:
+            here.client.headers["X-API-Key"] = KEY
+            yield here

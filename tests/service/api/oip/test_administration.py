@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,6 +15,7 @@ from tests.conftest import ROOT
 from tests.service.api.oip.requests import error
 from tests.service.apps import running
 from tests.service.artefacts import write_brightness
+from tests.service.serving import SHAPES, serving
 
 KEY = "a-key-of-sixteen-characters"
 
@@ -50,17 +49,21 @@ def test_enabling_them_takes_keys(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-@asynccontextmanager
-async def administered(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
-    (folder / "keys").write_text(f"{KEY}\n")
-    settings: dict[str, Any] = {"artifacts": folder, "model": "first", "model_admin": True}
-    async with running(**settings, api_keys_file=folder / "keys") as (_, client):
-        client.headers["X-API-Key"] = KEY
-        yield client
-
-
-def test_with_a_key_models_are_loaded_and_unloaded(tmp_path: Path) -> None:
+@pytest.fixture(params=SHAPES.values(), ids=SHAPES)
+def administered(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A server with `first`, whose models may be changed by who has the key."""
     write_brightness(tmp_path, 1, name="first")
+    (tmp_path / "keys").write_text(f"{KEY}\n")
+    options = ("--model", "first", "--model-admin", "--api-keys-file", str(tmp_path / "keys"))
+    with serving(tmp_path, *options, *request.param) as service:
+        yield service.url
+
+
+def client_of(url: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=url, headers={"X-API-Key": KEY}, timeout=30)
+
+
+def test_with_a_key_models_are_loaded_and_unloaded(administered: str, tmp_path: Path) -> None:
     write_brightness(tmp_path, 2, name="second")
 
     async def states(client: httpx.AsyncClient, **asked: bool) -> dict[str, str]:
@@ -68,7 +71,7 @@ def test_with_a_key_models_are_loaded_and_unloaded(tmp_path: Path) -> None:
         return {f"{each['name']}:{each['version']}": each["state"] for each in index}
 
     async def main() -> None:
-        async with administered(tmp_path) as client:
+        async with client_of(administered) as client:
             assert await states(client) == {"first:1": "READY", "second:2": "UNAVAILABLE"}
             assert await states(client, ready=True) == {"first:1": "READY"}
             error(await client.post("/v2/models/second/infer", json={}), 404)
@@ -92,11 +95,9 @@ def test_with_a_key_models_are_loaded_and_unloaded(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_without_a_key_nobody_changes_anything(tmp_path: Path) -> None:
-    write_brightness(tmp_path, 1, name="first")
-
+def test_without_a_key_nobody_changes_anything(administered: str) -> None:
     async def main() -> None:
-        async with administered(tmp_path) as client:
+        async with client_of(administered) as client:
             for headers in ({"X-API-Key": "a-wrong-key-of-some-length"}, {"X-API-Key": ""}):
                 for path in ("index", "models/first/load", "models/first/unload"):
                     error(await client.post(f"/v2/repository/{path}", headers=headers), 401)
