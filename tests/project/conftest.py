@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import site
 import subprocess
 import sys
 import tomllib
@@ -21,6 +20,7 @@ NOT_IN_A_CLONE = shutil.ignore_patterns(
 )
 # This very test may run under `make -s test ARGS=…`: an inner make starts afresh.
 OF_THE_OUTER_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "GNUMAKEFLAGS", "PYTEST_ADDOPTS")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Official weights are refused at once, as on a machine without a network, wherever the tests run.
 NO_WEIGHTS = {"RESNET_WEIGHTS_MIRROR": "http://127.0.0.1:9"}
 
@@ -72,20 +72,37 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     copy = copy_checkout(tmp_path_factory.mktemp("house") / "resnet")
     venv.create(copy / ".venv", with_pip=True)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    # A path in a .pth file is searched, but the .pth files there are not read: the outer editable install's.
-    borrowed = copy / ".venv" / "lib" / version / "site-packages" / "borrowed.pth"
-    borrowed.write_text("\n".join(site.getsitepackages()) + "\n")
+    borrow_packages(copy)
     return copy
 
 
 @pytest.fixture(scope="session")
-def artifacts(checkout: Path) -> Path:
-    """The copy's model repository, with an untrained ResNet-18 as `make serve` names it."""
-    command = f"{sys.executable} -m export resnet18 --weights untrained --name resnet18-untrained --if-missing"
-    result = run(command, checkout)
-    assert result.returncode == 0, result.stdout
-    return checkout / "artifacts"
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout in which `make .venv/.export` has just been run, as far as make and its commands can see.
+
+    Making an environment and pip's going through the lock take a quarter of a minute, and have slow tests of their own.
+    """
+    copy = copy_checkout(tmp_path_factory.mktemp("installed") / "resnet")
+    venv.create(copy / ".venv")
+    borrow_packages(copy, copy)
+    for name, target in PROJECT["scripts"].items():
+        module, _, function = target.partition(":")
+        script = copy / ".venv" / "bin" / name
+        script.write_text(
+            f"#!{copy}/.venv/bin/python\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+        )
+        script.chmod(0o755)
+    (copy / ".venv" / ".export").touch()
+    return copy
+
+
+def borrow_packages(copy: Path, *more: Path) -> None:
+    """Let the `.venv` of a copy find what is installed here, and what is in `more`."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    # A path in a .pth file is searched, but the .pth files there are not read: the outer editable install's.
+    here = [path for path in sys.path if Path(path).name == "site-packages"]
+    borrowed = copy / ".venv" / "lib" / version / "site-packages" / "borrowed.pth"
+    borrowed.write_text("".join(f"{path}\n" for path in [*more, *here]))
 
 
 @pytest.fixture(scope="session")
@@ -106,5 +123,5 @@ def service_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def project_version() -> str:
     """Return the version that pyproject.toml states."""
-    version: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    version: str = PROJECT["version"]
     return version

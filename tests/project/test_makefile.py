@@ -66,6 +66,7 @@ def test_half_an_environment_is_not_taken_for_one(clone: Path) -> None:
     assert not (clone / ".venv").exists()
 
 
+@pytest.mark.slow  # makes an environment
 def test_make_makes_the_environment_with_the_python_named(clone: Path) -> None:
     result = run(f"make .venv/bin/python PYTHON={sys.executable}", clone)
     assert result.returncode == 0, result.stdout

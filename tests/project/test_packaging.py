@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import sys
-import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -16,10 +15,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
-from tests.project.conftest import environment, run
+from tests.project.conftest import PROJECT, copy_checkout, environment, run
 from tests.project.serving import free_port, serving
+from tests.service.artefacts import write_brightness
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SAMPLE = ROOT / "service" / "web" / "sample.jpg"
 PACKAGES = ("models", "export", "service")
 # Not installed here: of the extra gpu's cuda-bindings, and TensorRT, which is for who runs the service to see to.
@@ -34,10 +33,16 @@ print(*sorted(sys.modules))
 
 
 @pytest.fixture(scope="session")
-def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout, to build from."""
+    return copy_checkout(tmp_path_factory.mktemp("copy") / "resnet")
+
+
+@pytest.fixture(scope="session")
+def wheel(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """The names of the files in the project's wheel."""
     target = tmp_path_factory.mktemp("wheel")
-    result = run(f"{sys.executable} -m pip wheel --no-deps --no-build-isolation -w {target} .", checkout)
+    result = run(f"{sys.executable} -m pip wheel --no-deps --no-build-isolation -w {target} .", copy)
     assert result.returncode == 0, result.stdout
     (file,) = target.iterdir()
     with zipfile.ZipFile(file) as archive:
@@ -45,11 +50,11 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_the_wheel_has_every_file_of_a_package(wheel: set[str], checkout: Path, package: str) -> None:
+def test_the_wheel_has_every_file_of_a_package(wheel: set[str], copy: Path, package: str) -> None:
     """Code, and what is not code: `py.typed`, the table of classes, the page."""
     files = {
-        path.relative_to(checkout).as_posix()
-        for path in (checkout / package).rglob("*")
+        path.relative_to(copy).as_posix()
+        for path in (copy / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert f"{package}/py.typed" in files
@@ -85,9 +90,10 @@ def test_the_installed_service_shows_its_help(service_bin: Path, tmp_path: Path)
     assert "--artifacts" in result.stdout
 
 
-def test_serving_a_request_loads_neither_torch_nor_its_siblings(artifacts: Path, tmp_path: Path) -> None:
+def test_serving_a_request_loads_neither_torch_nor_its_siblings(tmp_path: Path) -> None:
+    write_brightness(tmp_path)
     port = free_port()
-    command = f"exec {sys.executable} -X importtime -m service --artifacts {artifacts} --port {port}"
+    command = f"exec {sys.executable} -X importtime -m service --artifacts {tmp_path} --port {port}"
     with serving(command, tmp_path, port=port, env=environment(PYTHONPATH=str(ROOT))) as service:
         answer = httpx.post(f"{service.url}/classify", content=SAMPLE.read_bytes())
         assert answer.status_code == 200, answer.text

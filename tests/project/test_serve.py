@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from export.__main__ import main
 from tests.conftest import ROOT
 from tests.project.conftest import environment, run
 from tests.project.serving import free_port, serving
@@ -37,15 +38,22 @@ def mirror() -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
+@pytest.fixture
+def artifacts(installed: Path) -> Path:
+    """Its model repository, with an untrained ResNet-18 as `make serve` names it."""
+    command = ["resnet18", "--weights", "untrained", "--name", "resnet18-untrained", "--quiet"]
+    assert main([*command, "--output", str(installed / "artifacts")]) == 0
+    return installed / "artifacts"
+
+
 def test_a_second_run_without_a_network_does_nothing_twice_and_says_that_its_weights_are_untrained(
-    checkout: Path, artifacts: Path, newcomer: dict[str, str], mirror: tuple[str, list[str]]
+    installed: Path, artifacts: Path, newcomer: dict[str, str], mirror: tuple[str, list[str]]
 ) -> None:
-    assert run("make .venv/.export", checkout).returncode == 0
     written = {path: path.stat().st_mtime_ns for path in artifacts.rglob("*")}
     url, asked = mirror
     port = free_port()
     env = newcomer | {"RESNET_WEIGHTS_MIRROR": url}
-    with serving(f"make serve MODEL=resnet18 PORT={port}", checkout, port=port, env=env) as service:
+    with serving(f"make serve MODEL=resnet18 PORT={port}", installed, port=port, env=env) as service:
         assert service.seconds < SECONDS
         health = httpx.get(f"{service.url}/healthz").json()
         answer = httpx.post(f"{service.url}/classify", content=SAMPLE.read_bytes()).json()
@@ -64,16 +72,16 @@ def test_a_second_run_without_a_network_does_nothing_twice_and_says_that_its_wei
 
 
 def test_weights_that_were_asked_for_by_name_are_not_replaced_by_untrained_ones(
-    checkout: Path, newcomer: dict[str, str]
+    installed: Path, newcomer: dict[str, str]
 ) -> None:
-    result = run("make serve MODEL=resnet34 WEIGHTS=IMAGENET1K_V1", checkout, env=newcomer)
+    result = run("make serve MODEL=resnet34 WEIGHTS=IMAGENET1K_V1", installed, env=newcomer)
     assert result.returncode != 0
     assert "Three ways out" in result.stdout
     assert "UNTRAINED" not in result.stdout
-    assert not list(checkout.glob("artifacts/resnet34*"))
+    assert not list(installed.glob("artifacts/resnet34*"))
 
 
-def test_weights_that_are_not_there_are_an_error(checkout: Path) -> None:
-    result = run("make serve MODEL=resnet18 WEIGHTS=no/such/file.pth", checkout, env=environment())
+def test_weights_that_are_not_there_are_an_error(installed: Path) -> None:
+    result = run("make serve MODEL=resnet18 WEIGHTS=no/such/file.pth", installed, env=environment())
     assert result.returncode != 0
     assert "no/such/file.pth" in result.stdout
