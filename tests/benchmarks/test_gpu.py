@@ -172,6 +172,7 @@ def dry(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
     return found, done.stdout
 
 
+@pytest.mark.slow  # every part of it, in ten seconds
 def test_a_dry_run_goes_through_every_part(dry: tuple[dict[str, Any], str]) -> None:
     found, page = dry
     assert found["bound"]["images_per_s"] > 0

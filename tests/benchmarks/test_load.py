@@ -53,11 +53,11 @@ def test_a_long_ramp_is_left_to_our_own_generator(
 
 
 def test_arrivals_come_at_the_rates_asked_for(toy: Subject, toy_server: Server) -> None:
-    slow, fast = open_loop(toy_server, toy.images, [20.0, 60.0], length_s=2.0)
-    assert (slow[0], fast[0]) == (20.0, 60.0)
+    slow, fast = open_loop(toy_server, toy.images, [40.0, 120.0], length_s=1.0)
+    assert (slow[0], fast[0]) == (40.0, 120.0)
     for offered, summary, spent in (slow, fast):
         assert summary.failed == 0
-        # A Poisson count of 30 to 90 has a standard deviation of 5 to 10.
+        # A Poisson count of 40 to 120 has a standard deviation of 6 to 11.
         assert offered * 0.5 < summary.images_per_s + summary.refused_per_s < offered * 1.6
         assert spent.server > 0
 

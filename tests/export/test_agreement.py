@@ -15,6 +15,7 @@ from export.graph import probabilities
 from export.half import to_fp16
 from export.images import synthetic_images
 from export.photos import Photo
+from export.precision import FP16_TOLERANCE
 from service.contract import Evaluation
 from service.repository import find
 from tests.export.conftest import SMALL, Graph, contract_of
@@ -68,7 +69,9 @@ def test_a_drop_of_just_what_is_allowed_passes(top1: float, allowed: bool) -> No
             insist_on_accuracy(evaluations, "int8", 0.5)
 
 
-def test_nothing_is_written_where_more_is_lost_than_may_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_fp16_artefact_is_verified_and_not_written_where_more_is_lost_than_may_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Float16 loses next to nothing, so the budget that it breaks is one below zero."""
     for number in range(16):
         save(tmp_path / "photos" / str(number) / f"{number}.png", number)
@@ -80,8 +83,12 @@ def test_nothing_is_written_where_more_is_lost_than_may_be(tmp_path: Path, capsy
     assert main([*command, "--max-drop", "100"]) == 0
     assert "top-1" in capsys.readouterr().err
     path = find(tmp_path / "out", "resnet18").path
-    certificate = contract_of(path).certificate
+    contract = contract_of(path)
+    certificate = contract.certificate
+    assert contract.precision == "fp16"
     assert certificate is not None
+    assert certificate.tolerance == FP16_TOLERANCE
+    assert 1e-6 < certificate.max_difference("fp16") < FP16_TOLERANCE
     assert [(each.precision, each.images, each.labelled) for each in certificate.evaluations] == [
         ("fp32", 16, 16),
         ("fp16", 16, 16),

@@ -27,15 +27,19 @@ from service.engine import open_engine
 from service.settings import Settings
 from tests.export.conftest import FULL, LARGE, SMALL, short, slim_vgg
 
+# Two to five seconds each. The parts are in the others, in other combinations, and VGG is in test_to_onnx.py.
+AGAIN = pytest.mark.slow
 KINDS = [
     pytest.param(lambda: short(BasicBlock, shortcut="A"), SMALL, id="option A: zero-padded identity"),
-    pytest.param(lambda: short(BasicBlock, shortcut="B"), SMALL, id="option B: projection where dimensions increase"),
-    pytest.param(lambda: short(BasicBlock, shortcut="C"), SMALL, id="option C: all projections"),
+    pytest.param(
+        lambda: short(BasicBlock, shortcut="B"), SMALL, id="option B: projection where dimensions increase", marks=AGAIN
+    ),
+    pytest.param(lambda: short(BasicBlock, shortcut="C"), SMALL, id="option C: all projections", marks=AGAIN),
     pytest.param(lambda: short(BasicBlock, shortcut=None), SMALL, id="plain"),
-    pytest.param(lambda: short(Bottleneck, shortcut="A"), SMALL, id="bottleneck, option A"),
+    pytest.param(lambda: short(Bottleneck, shortcut="A"), SMALL, id="bottleneck, option A", marks=AGAIN),
     pytest.param(lambda: short(Bottleneck, stride_on="1x1"), SMALL, id="bottleneck with the stride on the 1x1"),
     pytest.param(lambda: short(Bottleneck, shortcut="C"), SMALL, id="bottleneck, option C"),
-    pytest.param(lambda: slim_vgg(batch_norm=False), FULL, id="VGG"),
+    pytest.param(lambda: slim_vgg(batch_norm=False), FULL, id="VGG", marks=AGAIN),
     pytest.param(lambda: slim_vgg(batch_norm=True), LARGE, id="VGG with BN at 448", marks=pytest.mark.slow),
 ]
 

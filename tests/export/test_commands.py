@@ -23,6 +23,7 @@ from models.complexity import of_architecture, totals
 from service.engine.cpu import CpuEngine
 from service.repository import find
 from tests.export.conftest import Graph
+from tests.service.artefacts import write_brightness
 
 PHOTOS = 20
 
@@ -213,8 +214,5 @@ def test_compare_puts_two_networks_side_by_side(
 def test_networks_of_other_classes_cannot_be_compared(
     trained: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "labels.txt").write_text("cat\ndog\n")
-    command = ["resnet18", "--weights", "untrained", "--labels", tmp_path / "labels.txt", "--name", "pets", "--quiet"]
-    assert run(*command, "--crop", "64", "--resize", "64", "--output", tmp_path) == 0
-    assert run("compare", find(trained, "resnet18").path, tmp_path / "pets" / "1", photos) == 2
+    assert run("compare", find(trained, "resnet18").path, write_brightness(tmp_path), photos) == 2
     assert "other classes" in capsys.readouterr().err

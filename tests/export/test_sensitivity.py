@@ -7,7 +7,7 @@ import pytest
 
 from export.sensitivity import Part, parts, worth_leaving
 from export.to_onnx import to_onnx
-from tests.export.conftest import FULL, Graph, slim_vgg
+from tests.export.conftest import FULL, Graph, unsettled_vgg
 
 
 def part(name: str, multiply_adds: float = 0.02, parameters: float = 0.005) -> Part:
@@ -28,7 +28,7 @@ def test_a_residual_net_has_its_blocks_and_what_comes_before_them(resnet18: Grap
 
 
 def test_a_net_without_blocks_has_no_parts() -> None:
-    assert parts(onnx.shape_inference.infer_shapes(to_onnx(slim_vgg(batch_norm=False), FULL))) == []
+    assert parts(onnx.shape_inference.infer_shapes(to_onnx(unsettled_vgg(batch_norm=False), FULL))) == []
 
 
 def test_what_gains_more_than_it_costs_stays_and_the_rest_does_not() -> None:

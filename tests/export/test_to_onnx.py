@@ -15,7 +15,7 @@ from export.errors import BadInput
 from export.to_onnx import OPSET, to_onnx
 from service.engine.sessions import TRANSPOSED
 from tests.conftest import ROOT
-from tests.export.conftest import FULL, Graph, seeded, session, slim_vgg
+from tests.export.conftest import FULL, Graph, seeded, session, unsettled_vgg
 
 LAST = ("GlobalAveragePool", "Reshape", "Gemm", "Softmax")
 
@@ -80,7 +80,7 @@ def test_exporting_warns_and_prints_nothing(
     recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     warnings.simplefilter("always")
-    to_onnx(slim_vgg(batch_norm=True), FULL)
+    to_onnx(unsettled_vgg(batch_norm=True), FULL)
     assert [str(warning.message) for warning in recwarn] == []
     assert capfd.readouterr() == ("", "")
 
@@ -100,4 +100,4 @@ def test_onnx_runtime_runs_nothing_but_convolutions_between_the_pools(resnet18: 
 def test_a_crop_that_a_network_cannot_take_is_an_error_in_one_sentence() -> None:
     at_192 = FULL.model_copy(update={"crop": 192})
     with pytest.raises(BadInput, match=r"--crop 192: a map of \[6, 6\] cannot be pooled to \[7, 7\] evenly"):
-        to_onnx(slim_vgg(batch_norm=False), at_192)
+        to_onnx(unsettled_vgg(batch_norm=False), at_192)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.faults.namespace import fill, small_file_system
 from tests.faults.traps import write_traps
 from tests.faults.witness import faulty, witnessing
@@ -48,6 +50,7 @@ def test_shared_memory_that_becomes_full_hurts_nobody_nor_who_starts_then(reposi
         assert list(shm.iterdir()) == [filler]
 
 
+@pytest.mark.slow  # a whole export; what happens at its end is in tests/export/test_repository.py
 def test_an_export_to_a_disk_that_becomes_full_says_so_and_leaves_what_was_there(tmp_path: Path) -> None:
     with small_file_system(tmp_path, mebibytes=8) as namespace:  # of the 45 that a ResNet-18 takes
         disk = namespace.outside(tmp_path)

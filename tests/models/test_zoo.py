@@ -24,7 +24,15 @@ def test_a_seed_gives_the_same_weights_and_leaves_the_global_random_state_alone(
     assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "resnet50", "resnet50-c-v1", "resnet101-a", "plain34"])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "resnet18",
+        "resnet50-c-v1",
+        "plain34",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "resnet101-a")),
+    ],
+)
 def test_an_untrained_net_gives_sensible_probabilities_in_eval_and_train_mode(architecture: str) -> None:
     net = zoo.create(architecture, seed=0)
     # With the structure of photos: on white noise a net may be unsure that is sure of everything else.

@@ -32,7 +32,11 @@ class Network(NamedTuple):
 
 
 # PyTorch itself: 74.0% and 82.8% (shared/README.md).
-NETWORKS = [Network("resnet18", "resnet18.pth", 0.735), Network("resnet50", "resnet50.safetensors", 0.825)]
+NETWORKS = [
+    pytest.param(Network("resnet18", "resnet18.pth", 0.735), id="resnet18"),
+    # 250 photos by ONNX Runtime and by PyTorch, a third of a minute. Some of them are in tests/export/test_trained.py.
+    pytest.param(Network("resnet50", "resnet50.safetensors", 0.825), id="resnet50", marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +78,7 @@ def over_http(url: str, photos: list[Photo], concurrency: int = 8) -> list[dict[
 
 
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_real_photos_are_answered_rightly_and_as_pytorch_answers_them(
     network: Network, shared: Path, photos: list[Photo], trained: Path
 ) -> None:

@@ -73,8 +73,8 @@ def test_a_second_signal_stops_at_once(artifacts: Path, shape: tuple[str, ...], 
 def test_a_client_that_never_finishes_its_request_does_not_hold_the_end_up(
     artifacts: Path, shape: tuple[str, ...]
 ) -> None:
-    limit_s = 4.0
-    with serving(artifacts, "--drain-delay", "0.5", "--shutdown-timeout", f"{limit_s}", *shape) as service:
+    limit_s = 2.5
+    with serving(artifacts, "--drain-delay", "0.3", "--shutdown-timeout", f"{limit_s}", *shape) as service:
         host, _, port = service.url.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port))) as slow:
             slow.sendall(b"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nabc")

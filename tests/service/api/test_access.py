@@ -43,6 +43,13 @@ def guarded(request: pytest.FixtureRequest, artifacts: Path, keys_file: Path) ->
         yield service
 
 
+@pytest.fixture(scope="module")
+def open_url() -> Iterator[str]:
+    """A service without any of that, in this process."""
+    with served(FakeEngine()) as url:
+        yield url
+
+
 def classify(url: str, headers: dict[str, str] | None = None, level: int = 5) -> httpx.Response:
     return httpx.post(f"{url}/classify", content=grey(level), headers=headers)
 
@@ -110,14 +117,14 @@ def test_only_probes_and_pages_are_open(guarded: Service) -> None:
             assert asked_as_written(guarded, path) in (401, 404), path
 
 
-def test_the_document_says_what_needs_a_key(guarded: Service, url: str) -> None:
+def test_the_document_says_what_needs_a_key(guarded: Service, open_url: str) -> None:
     document = httpx.get(f"{guarded.url}/openapi.json").json()
     schemes = document["components"]["securitySchemes"]
     assert {scheme["type"] for scheme in schemes.values()} == {"http", "apiKey"}
     assert document["paths"]["/classify"]["post"]["security"] == [{name: []} for name in schemes]
     assert "401" in document["paths"]["/classify"]["post"]["responses"]
     assert "security" not in document["paths"]["/healthz"]["get"]
-    assert "securitySchemes" not in httpx.get(f"{url}/openapi.json").json()["components"]  # where no keys are set
+    assert "securitySchemes" not in httpx.get(f"{open_url}/openapi.json").json()["components"]  # where no keys are set
 
 
 def test_keys_are_rotated_without_a_restart(guarded: Service, keys_file: Path) -> None:
@@ -205,7 +212,7 @@ def test_health_can_have_a_port_of_its_own(artifacts: Path, keys_file: Path, sha
 # --- browsers ---
 
 
-def test_pages_of_other_origins_get_nothing_unless_they_are_named(guarded: Service, url: str) -> None:
+def test_pages_of_other_origins_get_nothing_unless_they_are_named(guarded: Service, open_url: str) -> None:
     preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
     for origin, named in ((ORIGIN, True), ("https://evil.example", False)):
         asked = httpx.options(f"{guarded.url}/classify", headers={"Origin": origin, **preflight})
@@ -214,7 +221,10 @@ def test_pages_of_other_origins_get_nothing_unless_they_are_named(guarded: Servi
         for response in (asked, answered):
             assert (response.headers.get("Access-Control-Allow-Origin") == origin) is named
     assert "Retry-After" in classify(guarded.url, {"Origin": ORIGIN}).headers["Access-Control-Expose-Headers"]
-    for response in (classify(url, {"Origin": ORIGIN}), httpx.options(f"{url}/classify", headers={"Origin": ORIGIN})):
+    for response in (
+        classify(open_url, {"Origin": ORIGIN}),
+        httpx.options(f"{open_url}/classify", headers={"Origin": ORIGIN}),
+    ):
         assert not [name for name in response.headers if name.startswith("access-control")]
 
 
