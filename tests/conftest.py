@@ -12,6 +12,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # Real trained weights and photos, for tests only. RESNET_TEST_SHARED says where else they are.
 SHARED = Path(os.environ.get("RESNET_TEST_SHARED", ROOT.parent / "shared"))
 
+# Before PyTorch is imported: the threads of its OpenMP would spin while they wait, and take the cores from servers and
+# from ONNX Runtime. With something else running, a ResNet-18 takes up to ten times as long with it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Hundreds of processes are started: let the first of each kind keep its bytecode for the rest.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 REQUIRE_ALL = os.environ.get("RESNET_TEST_REQUIRE_ALL") == "1"
 _left_out = pytest.StashKey[int]()
@@ -22,8 +27,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Hundreds of processes are started: let the first of each kind keep its bytecode for the rest.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     config.addinivalue_line("markers", "slow: long by nature; runs with --slow, in CI, and where its file is named")
 
 

@@ -59,8 +59,11 @@ def test_it_is_not_ready_first_and_then_answers_until_the_listener_closes(
     assert last == [77]  # in flight when the listener closed
 
 
-@both_shapes
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("shape", "second"),
+    [(SHAPES["one process"], signal.SIGINT), (SHAPES["two frontends"], signal.SIGTERM)],
+    ids=["one process, SIGINT", "two frontends, SIGTERM"],
+)
 def test_a_second_signal_stops_at_once(artifacts: Path, shape: tuple[str, ...], second: signal.Signals) -> None:
     with serving(artifacts, "--drain-delay", "20", *shape, ends_with=1) as service:
         service.process.send_signal(signal.SIGTERM)

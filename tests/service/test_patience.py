@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -58,23 +59,22 @@ def drip(connection: socket.socket, byte: bytes, until: threading.Event) -> None
         pass
 
 
-@pytest.mark.parametrize(
-    ("sent", "dripped", "within_s", "status"),
-    [
-        (b"", b"", HEAD_S, b""),
-        (b"", b"\r\n", HEAD_S, b"408"),
-        (b"GET /livez HTTP/1.1\r\nHost", b"", HEAD_S, b"408"),
-        (b"GET /livez HTTP/1.1\r\nHost: ", b"a", HEAD_S, b"408"),
-        (POST + b"Content-Length: 99\r\n\r\n", b"", BODY_S, b"408"),
-        (POST + b"Content-Length: 99\r\n\r\nabc", b"x", BODY_S, b"408"),
-        (CHUNKED, b"", BODY_S, b"408"),
-        (CHUNKED + b"5\r\nab", b"", BODY_S, b"408"),
-        (POST + b"Content-Length: 999999\r\n\r\nabc", b"x", BODY_S, b"413"),  # answered early: the rest is not awaited
-    ],
-)
-def test_who_is_slow_is_told_so_and_disconnected(
-    url: str, sent: bytes, dripped: bytes, within_s: float, status: bytes
-) -> None:
+# What is sent, what is dripped after it, how long that is put up with, and what status it is told.
+SLOW: list[tuple[bytes, bytes, float, bytes]] = [
+    (b"", b"", HEAD_S, b""),
+    (b"", b"\r\n", HEAD_S, b"408"),
+    (b"GET /livez HTTP/1.1\r\nHost", b"", HEAD_S, b"408"),
+    (b"GET /livez HTTP/1.1\r\nHost: ", b"a", HEAD_S, b"408"),
+    (POST + b"Content-Length: 99\r\n\r\n", b"", BODY_S, b"408"),
+    (POST + b"Content-Length: 99\r\n\r\nabc", b"x", BODY_S, b"408"),
+    (CHUNKED, b"", BODY_S, b"408"),
+    (CHUNKED + b"5\r\nab", b"", BODY_S, b"408"),
+    (POST + b"Content-Length: 999999\r\n\r\nabc", b"x", BODY_S, b"413"),  # answered early: the rest is not awaited
+]
+
+
+def stall(url: str, sent: bytes, dripped: bytes) -> tuple[bytes, float]:
+    """Send, drip, and wait to be disconnected; return what was said and after how many seconds."""
     over = threading.Event()
     with closing(connect(url)) as connection:
         started_s = time.monotonic()
@@ -84,6 +84,25 @@ def test_who_is_slow_is_told_so_and_disconnected(
         answer = rest(connection)
         took_s = time.monotonic() - started_s
         over.set()
+    return answer, took_s
+
+
+@pytest.fixture(scope="module")
+def stalled(url: str) -> Iterator[dict[tuple[bytes, bytes], Future[tuple[bytes, float]]]]:
+    """What becomes of each of `SLOW`, by what it sends: all at once, since each takes its time."""
+    with ThreadPoolExecutor(len(SLOW)) as pool:
+        yield {(sent, dripped): pool.submit(stall, url, sent, dripped) for sent, dripped, *_ in SLOW}
+
+
+@pytest.mark.parametrize(("sent", "dripped", "within_s", "status"), SLOW)
+def test_who_is_slow_is_told_so_and_disconnected(
+    stalled: dict[tuple[bytes, bytes], Future[tuple[bytes, float]]],
+    sent: bytes,
+    dripped: bytes,
+    within_s: float,
+    status: bytes,
+) -> None:
+    answer, took_s = stalled[sent, dripped].result()
     assert within_s * 0.9 <= took_s < within_s + 1
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 " + status if status else b"")
