@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import ssl
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,9 @@ SHARED = Path(os.environ.get("RESNET_TEST_SHARED", ROOT.parent / "shared"))
 # Before PyTorch is imported: the threads of its OpenMP would spin while they wait, and take the cores from servers and
 # from ONNX Runtime. With something else running, a ResNet-18 takes up to ten times as long with it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Thousands of times an httpx client is made, which loads this machine's certificate authorities each time: 20 ms, on a
+# core that the server under test could do with.
+ssl.create_default_context = functools.cache(ssl.create_default_context)
 # Hundreds of processes are started: let the first of each kind keep its bytecode for the rest.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
