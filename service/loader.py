@@ -208,9 +208,10 @@ class Loader(Generic[M]):
         self._loading = artefact
         try:
             model = await self._builder.build(artefact)
-            if insist and model.golden.fault is not None:
+            fault = model.golden.fault
+            if insist and fault is not None:
                 await model.close()
-                raise StartError(model.golden.fault)
+                raise StartError(fault)
         except Exception as error:
             self._failures[artefact.path] = (artefact, str(error))
             if isinstance(error, StartError):

@@ -114,8 +114,8 @@ class Frontend(Server):
     def _pass_on(self, message: Message) -> None:
         try:
             self._follower.received(message)
-        except OSError as error:  # a process that cannot follow answers with what nobody wants any more
-            logger.error("the frontend cannot follow: %s", error)
+        except Exception:  # whatever it is, who cannot follow would answer with what nobody wants any more
+            logger.exception("the frontend cannot follow")
             logging.shutdown()
             os._exit(1)
 

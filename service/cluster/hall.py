@@ -42,7 +42,7 @@ class Hall:
         folder: Of the sockets.
         engines: One for each device, with the row of the ledger that it counts in.
         rows: Where those are from.
-        died: Called with the kind of a process that has died.
+        died: Called with the kind of a process that has died and is replaced.
         lost: Called if its engines cannot be replaced once it serves.
 
     Attributes:
@@ -76,6 +76,7 @@ class Hall:
         self._arena: Arena | None = None
         self._addresses: dict[int, str] = {}  # of the engines that serve
         self._golden: dict[int, GoldenResult] = {}  # of those that have loaded
+        self._examined: GoldenResult | None = None
         self._closing = False
         self._reason = ""  # why an engine could not start
         self._users: set[Post] = set()  # frontends that have been told of it
@@ -107,8 +108,9 @@ class Hall:
 
     @property
     def golden(self) -> GoldenResult:
-        """What the golden images were answered: by the engine that does not come out right, if there is one."""
-        return min(self._golden.values(), key=lambda result: result.fault is None)
+        """What golden images were answered when it was warm; the worst answer of its engines."""
+        assert self._examined is not None  # noqa: S101 - see above
+        return self._examined
 
     def open(self) -> None:
         """Start the engines."""
@@ -228,6 +230,7 @@ class Hall:
             return
         for keeper in self._keepers:
             keeper.proven = True
+        self._examined = min(self._golden.values(), key=lambda result: result.fault is None)
         self.warm.set_result(None)
 
     def _tell(self, message: EngineUp | EngineDown) -> None:

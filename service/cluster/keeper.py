@@ -29,7 +29,7 @@ class Keeper:
         post: The place.
         started: Called when a process has been started.
         ended: Called when it has ended.
-        died: Called when it has ended though nobody told it to.
+        died: Called with its kind when it has ended though nobody told it to, and another is started.
         beats: Returns how often the processes of the place have said that they run.
         limit_s: How long one that was ready may stand still.
 
@@ -98,11 +98,11 @@ class Keeper:
         if self._stopping.is_set():
             return
         post = self._post
-        self._died(post.kind)
         if post.false_starts >= _FALSE_STARTS:
             raise StartError(f"{post.obituary}, and died {post.false_starts} times before it was ready")
         if post.gave_up and not self.proven:  # it never worked: it will not by itself
             raise StartError(f"{post.name} cannot start; its own message is above")
+        self._died(post.kind)
         logger.error("%s; starting another", post.obituary)
         await self._pause(post.pause_s())
 
