@@ -11,6 +11,7 @@ from service.cache import CachedBackend
 from service.errors import ServiceError
 from service.image import Decoder, Limits
 from service.predictions import Predictions
+from service.visitors import Visitors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,6 +91,7 @@ class Model:
         self._decode = decode or decoder_of(contract, settings).decode
         self._workers = workers
         self._release = release
+        self._visitors = Visitors()
 
     async def classify(
         self, body: bytes, *, deadline_s: float = math.inf, priority: int = 0
@@ -99,7 +101,7 @@ class Model:
         Raises:
             ServiceError: the image cannot be decoded, or the batcher could not answer.
         """
-        with self.backend.reserve(1, deadline_s=deadline_s, priority=priority) as place:
+        with self._visitors, self.backend.reserve(1, deadline_s=deadline_s, priority=priority) as place:
             started_s = time.monotonic()
             try:
                 image = await self._decoded(body, place, 0)
@@ -122,7 +124,7 @@ class Model:
         Raises:
             ServiceError: the request as a whole could not be answered.
         """
-        with self.backend.reserve(len(bodies), deadline_s=deadline_s, priority=priority) as place:
+        with self._visitors, self.backend.reserve(len(bodies), deadline_s=deadline_s, priority=priority) as place:
             started_s = time.monotonic()
             decoding = (self._decoded_or_error(body, place, index) for index, body in enumerate(bodies))
             try:
@@ -148,13 +150,15 @@ class Model:
         Raises:
             ServiceError: the backend could not answer.
         """
-        with self.backend.reserve(len(images), deadline_s=deadline_s, priority=priority) as place:
+        with self._visitors, self.backend.reserve(len(images), deadline_s=deadline_s, priority=priority) as place:
             answer = await place.infer(images)
         self.counts.predicted(len(images), 0.0, answer.queue_s)
         return answer.rows, Timing(0.0, answer.queue_s, answer.inference_s)
 
     async def close(self, *, drain: bool = True) -> None:
-        """Answer whoever is in line, or, without `drain`, tell them 503."""
+        """Answer whoever has come, or, without `drain`, tell them 503."""
+        if drain:  # some stand in line a second time: what the card could not decode, what another has not computed
+            await self._visitors.gone()
         await self.backend.close(drain=drain)
         self._release()
 

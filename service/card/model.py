@@ -50,10 +50,11 @@ class CardModel(Model):
         self, body: bytes, *, deadline_s: float = math.inf, priority: int = 0
     ) -> tuple[NDArray[np.float32], Timing]:
         """Return the probabilities of one image; see `Model.classify`."""
-        try:
-            return await super().classify(body, deadline_s=deadline_s, priority=priority)
-        except NotDecoded:
-            return await self._by_cpu.classify(body, deadline_s=deadline_s, priority=priority)
+        with self._visitors:
+            try:
+                return await super().classify(body, deadline_s=deadline_s, priority=priority)
+            except NotDecoded:
+                return await self._by_cpu.classify(body, deadline_s=deadline_s, priority=priority)
 
     async def classify_many(
         self, bodies: Sequence[bytes], *, deadline_s: float = math.inf, priority: int = 0
@@ -62,7 +63,8 @@ class CardModel(Model):
 
         If the card cannot decode one of them the CPU decodes all, and says which.
         """
-        try:
-            return await super().classify_many(bodies, deadline_s=deadline_s, priority=priority)
-        except NotDecoded:
-            return await self._by_cpu.classify_many(bodies, deadline_s=deadline_s, priority=priority)
+        with self._visitors:
+            try:
+                return await super().classify_many(bodies, deadline_s=deadline_s, priority=priority)
+            except NotDecoded:
+                return await self._by_cpu.classify_many(bodies, deadline_s=deadline_s, priority=priority)

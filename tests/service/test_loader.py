@@ -187,6 +187,28 @@ def test_who_waits_for_the_old_model_is_answered_by_it_after_the_new_one_has_tak
     asyncio.run(main())
 
 
+def test_who_waits_for_anothers_computation_is_answered_when_that_one_has_hung_up_after_a_swap(tmp_path: Path) -> None:
+    write_brightness(tmp_path, 1)
+    settings = Settings(artifacts=tmp_path, decode_threads=1, cache_entries=8)
+    builder, registry = Gated(settings), Registry[Model]()
+    loader = Loader(settings, lambda: wanted(tmp_path, None), registry, builder)
+
+    async def main() -> None:
+        await loader.start()
+        old = registry.find()
+        computing, waiting = (asyncio.create_task(old.classify(grey(7))) for _ in range(2))
+        await soon(lambda: builder.engines[0].batches == [1])
+        write_brightness(tmp_path, 2)
+        await loader.look()
+        computing.cancel()
+        builder.gates[1].opened.set()
+        row, _ = await waiting
+        assert row.argmax() == 7
+        await loader.close()
+
+    asyncio.run(main())
+
+
 def test_loading_and_unloading_on_request(tmp_path: Path) -> None:
     write_brightness(tmp_path, 1)
     for version in (1, 2):

@@ -105,9 +105,14 @@ def test_when_the_card_cannot_decode_the_cpu_does(engine: CudaEngine, monkeypatc
     async def test() -> None:
         monkeypatch.undo()
         monkeypatch.setattr(local, "decoding", partial(decoding, kernels=HostKernels))
-        async with running(cast("Any", engine), decoder="gpu") as (_, client):
+        async with running(cast("Any", engine), decoder="gpu") as (app, client):
             monkeypatch.setattr("service.card.codec.Codec.decode", lambda _, files: [None] * len(files))
             assert await top(client, grey(200)) == "grey 200"
+            model = app.state.lifecycle.model
+            asking = asyncio.create_task(model.classify(grey(99)))
+            await asyncio.sleep(0)
+            await model.close()  # as when another takes its place
+            assert asking.result()[0].argmax() == 99
 
     run(test)
 
