@@ -51,10 +51,7 @@ def read_images(
     Raises:
         BadInput: there are fewer than `MINIMUM`.
     """
-    try:
-        paths = find_photos(folder)
-    except OSError as error:
-        raise BadInput(f"--calibration {folder}: no images there") from error
+    paths = find_images(folder)
     chosen = [paths[i] for i in np.random.default_rng(seed).permutation(len(paths))]
     decoder, images = Decoder(preprocessing), []
     for path in tqdm(chosen[:MOST], desc="reading", unit="image", disable=not progress, leave=False):
@@ -62,11 +59,29 @@ def read_images(
             images.append(decoder.decode(path.read_bytes()))
         except (ServiceError, OSError) as error:
             warn(f"{path} is left out: {error}")
-    if len(images) < MINIMUM:
-        raise BadInput(f"--calibration {folder}: {len(images)} images are too few, {MINIMUM} the least")
+    _insist_on_enough(folder, len(images))
     if len(images) < ENOUGH:
         warn(f"only {len(images)} images to calibrate with: {ENOUGH} and more are better")
     return np.stack(images)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return the files of a folder that look like images, sorted.
+
+    Raises:
+        BadInput: there are fewer than `MINIMUM`.
+    """
+    try:
+        paths = find_photos(folder)
+    except OSError as error:
+        raise BadInput(f"--calibration {folder}: no images there") from error
+    _insist_on_enough(folder, len(paths))
+    return paths
+
+
+def _insist_on_enough(folder: Path, images: int) -> None:
+    if images < MINIMUM:
+        raise BadInput(f"--calibration {folder}: {images} images are too few, {MINIMUM} the least")
 
 
 def measure_ranges(

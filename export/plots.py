@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.errors import BadInput
-from export.scores import BINS, Scores
+from export.scores import BINS, Confusion, Scores
 from models.plot import require_matplotlib
 from service.contract import Label
 
@@ -21,7 +21,7 @@ def can_plot() -> bool:
 
 
 def plot_scores(scores: Scores, labels: Sequence[Label], title: str, path: Path) -> None:
-    """Draw how well probabilities are calibrated (left) and the classes recognised worst (right).
+    """Draw how well probabilities are calibrated (left) and the classes recognised worst, with what they are taken for.
 
     Args:
         scores: Of an evaluation.
@@ -49,8 +49,13 @@ def plot_scores(scores: Scores, labels: Sequence[Label], title: str, path: Path)
     left.set_title(f"expected calibration error {scores.calibration_error:.3f}")
     left.legend(loc="upper left")
     worst = scores.worst[::-1]
-    right.barh([labels[each.class_index].label for each in worst], [each.right / each.images for each in worst])
+    bars = right.barh([labels[each.class_index].label for each in worst], [each.right / each.images for each in worst])
+    right.bar_label(bars, [_taken_for(each, labels) for each in worst], padding=4)
     right.set(xlim=(0, 1), xlabel="part that is right")
     right.set_title("classes recognised worst")
     figure.suptitle(title)
     figure.savefig(path)
+
+
+def _taken_for(worst: Confusion, labels: Sequence[Label]) -> str:
+    return f"{worst.right} of {worst.images}; " + ", ".join(labels[index].label for index, _ in worst.taken_for)

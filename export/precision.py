@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import onnx
 
-from export.calibration import read_images
+from export.calibration import find_images, read_images
 from export.errors import BadInput
 from export.half import to_fp16
 from export.quantize import quantize_int8
@@ -61,7 +61,7 @@ def check(request: Request) -> None:
     """Find out before the long work what would stop `convert` after it.
 
     Raises:
-        BadInput: flags that need one another are not all there.
+        BadInput: flags that need one another are not all there, or there are too few images to calibrate with.
     """
     if request.precision == "int8" and request.calibration is None:
         raise BadInput("--precision int8 needs --calibration DIR: images like those it will be asked about")
@@ -69,6 +69,8 @@ def check(request: Request) -> None:
         raise BadInput(f"--calibration is for --precision int8, not {request.precision}")
     if request.max_drop is not None and request.evaluate is None:
         raise BadInput("--max-drop POINTS needs --evaluate DIR: the labelled photos that it counts on")
+    if request.calibration is not None:
+        find_images(request.calibration)
 
 
 def _half(

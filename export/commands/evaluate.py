@@ -11,6 +11,7 @@ from export.commands.common import (
     ARTEFACT_HELP,
     EXIT_CODES,
     PHOTOS_HELP,
+    add_json,
     add_provider,
     add_quiet,
     add_repository,
@@ -59,6 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--afresh", action="store_true", help="ask about every photo, whatever was answered before")
     add_repository(parser)
     add_provider(parser)
+    add_json(parser)
     add_quiet(parser)
 
 
@@ -86,7 +88,9 @@ def run(arguments: argparse.Namespace) -> None:
     scores = score(evaluated.answers)
     print("\n".join(_told(contract, scores, evaluated)))
     document = {"artefact": str(path), "photos": str(arguments.photos), "provider": engine.provider}
-    write_json(folder / _REPORT, document | _report(contract, scores, evaluated))
+    document |= _report(contract, scores, evaluated)
+    for file in (folder / _REPORT, arguments.json):
+        write_json(file, document)
     if can_plot():
         title = f"{contract.name} in {contract.precision} on {scores.images} photos: top-1 {scores.top1:.1%}"
         plot_scores(scores, contract.labels, title, folder / _PLOT)

@@ -146,9 +146,10 @@ def test_evaluate_measures_lists_bad_files_and_goes_on_after_an_interruption(
         return infer(engine, images, wide=wide)
 
     monkeypatch.setattr(CpuEngine, "infer", counting)
-    found = evaluated(trained, photos, tmp_path)
+    found = evaluated(trained, photos, tmp_path, "--json", str(tmp_path / "figures.json"))
     said = capsys.readouterr()
     assert sum(asked) == PHOTOS + 2  # and the golden images
+    assert json.loads((tmp_path / "figures.json").read_text()) == found
     assert found["images"] == PHOTOS
     assert 0.5 < found["top1"] <= found["top5"] <= 1
     assert 0 < found["calibration_error"] < 0.5

@@ -174,6 +174,15 @@ def test_the_command_writes_an_int8_artefact_that_says_how_it_was_made(
     assert main([*command, "--if-missing"]) == 2  # other images, another artefact; and now too few
 
 
+def test_too_few_images_are_found_out_before_anything_else_is_done(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "0" / "0.png").unlink()
+    command = ["resnet18", "--weights", str(tmp_path / "none.pth"), "--output", str(tmp_path), "--precision", "int8"]
+    assert main([*command, "--calibration", str(folder)]) == 2
+    assert "15 images are too few, 16 the least" in capsys.readouterr().err
+
+
 def test_calibration_without_int8_and_int8_without_calibration_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
