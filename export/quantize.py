@@ -1,7 +1,7 @@
 """Float32 to eight bits: static quantisation by ONNX Runtime's own quantiser, in the QDQ format.
 
     images ─┬─ half ─▶ rounding ─▶ weights on the lattice of their scales ─┐
-            │       └▶ calibration ─▶ ranges, by several methods ──────────┴▶ quantiser ─▶ one candidate a method
+            │       └▶ calibration ─▶ ranges, by several methods ─ addends ┴▶ quantiser ─▶ one candidate a method
             └─ other half ─▶ the candidate whose answers stay closest to float32's
                          └─▶ parts of it that are left in float32, where that pays
 
@@ -23,19 +23,25 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData, save_ten
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
+from export.addends import cut_addends
 from export.calibration import Ranges, measure_ranges
 from export.graph import FloatArray, probabilities
 from export.images import Pixels
 from export.rounding import Overrides, round_weights
 from export.scratch import scratch
 from export.sensitivity import Part, parts, worth_leaving
-from export.stem import fold_preprocessing
+from export.stem import fold_preprocessing, take_bytes
 
 # What there is in these networks between the first layer and the softmax.
 _OPERATORS = [
     "Add", "AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MaxPool", "Pad", "Relu", "Reshape", "Slice",
 ]  # fmt: skip
-_ROUNDING_IMAGES, _CALIBRATION_IMAGES, _SENSITIVITY_IMAGES = 32, 64, 32  # as many as were of any further use
+_ROUNDING_IMAGES, _CALIBRATION_IMAGES, _ADDEND_IMAGES, _SENSITIVITY_IMAGES = (
+    32,
+    64,
+    16,
+    32,
+)  # as many as were of any further use
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ def quantize_int8(
     with _quiet():
         prepared = _prepare(model)
         ranges = measure_ranges(prepared, _OPERATORS, seen[:_CALIBRATION_IMAGES], progress=progress)
+        ranges = cut_addends(prepared, ranges, seen[:_ADDEND_IMAGES], seed=seed, progress=progress)
         rounded, overrides = round_weights(prepared, seen[:_ROUNDING_IMAGES], seed=seed, progress=progress)
         want = probabilities(model, held_out)
         candidates, answers = {}, {}
@@ -152,7 +159,9 @@ def _quantize(
             nodes_to_exclude=list(in_float),
             extra_options={"TensorQuantOverrides": overrides, "OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
-        return onnx.load(target)
+        quantized = onnx.load(target)
+    take_bytes(quantized)
+    return quantized
 
 
 @contextmanager

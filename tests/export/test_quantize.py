@@ -64,6 +64,16 @@ def test_two_products_of_any_activations_fit_16_bits_where_there_is_no_vnni(quan
         assert largest > LARGEST // 2  # and the range is used
 
 
+def test_the_first_layer_takes_the_pixels_own_bytes(quantized: Quantized) -> None:
+    kinds = [node.op_type for node in quantized.model.graph.node if node.name.startswith("preprocess.")]
+    assert kinds == ["Transpose", "Split", "Pad", "Pad", "Pad", "Concat", "DequantizeLinear"]
+    makers = {output: node for node in quantized.model.graph.node for output in node.output}
+    pixels = makers[layers(quantized.model)[0].input[0]]
+    assert makers[pixels.input[0]].op_type == "Concat"
+    scale, zero_point = (onnx.numpy_helper.to_array(initializers(quantized.model)[name]) for name in pixels.input[1:])
+    assert (scale, zero_point) == (1, 114)  # ImageNet's mean over the channels, a whole number: nothing is rounded
+
+
 def test_logits_and_softmax_stay_in_float32(quantized: Quantized) -> None:
     *_, last, softmax = quantized.model.graph.node
     assert softmax.op_type == "Softmax"

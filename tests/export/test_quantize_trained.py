@@ -99,7 +99,7 @@ def test_the_certificate_says_how_well_the_two_agree(measured: Measured) -> None
     assert certificate.quantization is not None
     assert (certificate.quantization.images, certificate.quantization.held_out) == (125, 63)
     assert certificate.quantization.top1_agreement >= 0.95
-    assert certificate.quantization.method.startswith("percentile")
+    assert certificate.quantization.method != "min-max"  # a plain range is never the best of these
 
 
 def single_threaded(path: Path) -> ort.InferenceSession:
