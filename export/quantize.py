@@ -36,12 +36,8 @@ from export.stem import fold_preprocessing, take_bytes
 _OPERATORS = [
     "Add", "AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MaxPool", "Pad", "Relu", "Reshape", "Slice",
 ]  # fmt: skip
-_ROUNDING_IMAGES, _CALIBRATION_IMAGES, _ADDEND_IMAGES, _SENSITIVITY_IMAGES = (
-    32,
-    64,
-    16,
-    32,
-)  # as many as were of any further use
+# Images, as many as were of any further use.
+_ROUNDING_IMAGES, _CALIBRATION_IMAGES, _ADDEND_IMAGES, _SENSITIVITY_IMAGES = 32, 64, 16, 32
 
 
 @dataclass(frozen=True)
@@ -154,7 +150,7 @@ def _quantize(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            reduce_range=True,  # weights in seven bits: see export.rounding
+            reduce_range=True,  # of what export.rounding leaves alone; it says why
             op_types_to_quantize=_OPERATORS,
             nodes_to_exclude=list(in_float),
             extra_options={"TensorQuantOverrides": overrides, "OpTypesToExcludeOutputQuantization": ["Gemm"]},
