@@ -172,6 +172,7 @@ def test_a_broken_image_is_left_out_and_too_few_are_refused(folder: Path, tmp_pa
         read_images(tmp_path / "nowhere", SMALL, seed=0, warn=said.append)
 
 
+@pytest.mark.slow  # rounds the eleven million weights of a whole ResNet-18
 def test_the_command_writes_an_int8_artefact_that_says_how_it_was_made(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
