@@ -233,3 +233,17 @@ def test_a_swap_that_has_no_room_changes_nothing(here: Cluster, repository: Path
     finally:
         path.unlink()
         path.parent.rmdir()
+
+
+def test_a_stop_in_the_middle_of_a_swap_ends_all_of_it(tmp_path: Path) -> None:
+    write_brightness(tmp_path, 1)
+    with administered(tmp_path) as here, ThreadPoolExecutor(1) as pool:
+        write_brightness(tmp_path, 2)
+        loading = pool.submit(change, here, "load")
+        until(lambda: "engine-1" in here.pids(), 10)
+        here.kill("engine-1", signal.SIGSTOP)
+        here.service.process.send_signal(signal.SIGTERM)
+        refused = loading.result()
+        assert (refused.status_code, refused.json()["error"]) == (503, "the service is shutting down")
+        assert here.service.process.wait(timeout=10) == 0
+        assert "Traceback" not in here.service.log
