@@ -84,7 +84,7 @@ clean: ## remove the environment, caches and builds; artefacts stay
 
 # An environment is as new as the files it was installed from; the stamp says when. torch alone comes unhashed
 # (requirements/unlocked.txt says why): what it requires, and what builds the project, is in the lock.
-$(VENV)/.%: requirements/%.lock pyproject.toml hatch_build.py service/resample.c | $(BIN)/python
+$(VENV)/.%: requirements/%.lock pyproject.toml hatch_build.py $(wildcard service/*.c) | $(BIN)/python
 	$(PIP) install --require-hashes --requirement $<
 	$(PIP) install $(TORCH_PIP_ARGS) $(TORCH)
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .

@@ -1,4 +1,4 @@
-"""Compiles `service/resample.c` when the project is built or installed: by `cc`, or what the variable CC names."""
+"""Compiles the C of `service` when the project is built or installed: by `cc`, or what the variable CC names."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE, LIBRARY = "service/resample.c", "service/libresample.so.1"
+SOURCES, LIBRARY = "service/*.c", "service/libnative.so.1"
 # No contraction of a product and a sum into one instruction: it rounds once instead of twice, and so to other weights.
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared")
 
 
-class CompileResample(BuildHookInterface):
+class CompileNative(BuildHookInterface):
     """Puts the library beside its source, and so into the wheel, which is then for this kind of machine only."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile; called by hatchling before it collects files."""
         root = Path(self.root)
-        command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, "-o", str(root / LIBRARY), str(root / SOURCE)]
+        compiler = shlex.split(os.environ.get("CC", "cc"))
+        command = [*compiler, *FLAGS, "-o", str(root / LIBRARY), *map(str, sorted(root.glob(SOURCES)))]
         try:
             subprocess.run(command, check=True)  # noqa: S603 - the user's own compiler
         except FileNotFoundError as error:

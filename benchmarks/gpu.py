@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if lacking := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
         _say(f"these are needed and not installed (pip install '.[gpu,export]'): {', '.join(lacking)}")
         return 2
-    _compile_resize()
+    _compile_native()
     if not parsed.dry_run and (reason := _no_card()):
         _say(f"no card can be used here: {reason}; --dry-run goes through everything on the CPU")
         return 2
@@ -157,14 +157,14 @@ def _card() -> str:
         return "none"
 
 
-def _compile_resize() -> None:
-    """Compile `service/resample.c` where the tree was never installed; as hatch_build.py does it."""
-    library = ROOT / "service" / "libresample.so.1"
+def _compile_native() -> None:
+    """Compile the C of `service` where the tree was never installed; as hatch_build.py does it."""
+    library = ROOT / "service" / "libnative.so.1"
     if library.exists():
         return
     flags = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared"]
-    source = str(library.with_name("resample.c"))
-    subprocess.run([os.environ.get("CC", "cc"), *flags, "-o", str(library), source], check=True)
+    sources = map(str, sorted(library.parent.glob("*.c")))
+    subprocess.run([os.environ.get("CC", "cc"), *flags, "-o", str(library), *sources], check=True)
 
 
 def _parser() -> argparse.ArgumentParser:

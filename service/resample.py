@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.contract import Preprocessing
+from service.native import LIBRARY, load
 
 Pixels = NDArray[np.uint8]
 
@@ -100,20 +101,13 @@ class Axis(ctypes.Structure):
         return 2 * int(max(1.0, self.scale)) + 3
 
 
-def _library(path: Path) -> ctypes.CDLL:
+def _library(path: Path = LIBRARY) -> ctypes.CDLL:
     address, size, step, axis = ctypes.c_void_p, ctypes.c_int64, ctypes.c_ssize_t, ctypes.POINTER(Axis)
     along_x = (address, step, step, size, size, axis, address)
-    try:
-        library = ctypes.CDLL(str(path))
-        library.along_x.argtypes = along_x
-        library.along_x_and_y.argtypes = (*along_x, address, axis, address)
-    except (OSError, AttributeError) as error:  # it is not there, or is an older one
-        reason = "installing the project compiles it from service/resample.c: install it again"
-        raise ImportError(f"{path} cannot be loaded ({error}); {reason}", path=str(path)) from error
-    return library
+    return load(ctypes.CDLL, path, along_x=along_x, along_x_and_y=(*along_x, address, axis, address))
 
 
-_LIBRARY = _library(Path(__file__).with_name("libresample.so.1"))
+_LIBRARY = _library()
 
 
 def resize_and_crop(picture: Picture, preprocessing: Preprocessing, out: Pixels) -> None:

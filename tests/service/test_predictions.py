@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,3 +46,10 @@ def test_top_is_the_head_of_the_sorted_row_and_of_equal_ones_the_first(drawn: tu
     values, k = drawn
     row = np.array(values, np.float32)
     assert top(row, k) == sorted(range(len(values)), key=lambda index: -values[index])[:k]
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["ascending", "descending"])
+def test_top_of_many_classes_may_be_all_of_them(order: int) -> None:
+    row = np.arange(1000, dtype=np.float32)[::order]  # backwards, it is no array that C could read
+    assert top(row, 1000) == np.argsort(-row, kind="stable").tolist()
+    assert top(row, 2000) == top(row, 1000)

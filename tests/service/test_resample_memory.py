@@ -1,4 +1,4 @@
-"""`resample.c` reads and writes nothing but what it was given, whatever the sizes: under AddressSanitizer."""
+"""The C of `service` reads and writes nothing but what it was given, whatever the sizes: under AddressSanitizer."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     compiler = shutil.which("cc")
     if compiler is None:
         missing("there is no C compiler")
-    library = tmp_path_factory.mktemp("sanitized") / "libresample.so"
+    library = tmp_path_factory.mktemp("sanitized") / "libnative.so"
     flags = ["-std=gnu11", "-O1", "-g", "-ffp-contract=off", "-fPIC", "-shared", "-fsanitize=address,undefined"]
-    source = ROOT / "service" / "resample.c"
-    subprocess.run([compiler, *flags, "-fno-sanitize-recover=all", "-o", library, source], check=True, timeout=120)
+    sources = sorted((ROOT / "service").glob("*.c"))
+    subprocess.run([compiler, *flags, "-fno-sanitize-recover=all", "-o", library, *sources], check=True, timeout=120)
     run_time = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     return library, run_time.stdout.strip()
 

@@ -1,0 +1,35 @@
+"""What is written in C, `resample.c` and `ranking.c`: one library, compiled when the project is installed.
+
+`hatch_build.py` compiles it. Functions are called by ctypes, with the interpreter lock or without it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any, TypeVar
+
+Kind = TypeVar("Kind", bound=ctypes.CDLL)
+
+LIBRARY = Path(__file__).with_name("libnative.so.1")
+
+
+def load(kind: type[Kind], path: Path = LIBRARY, **functions: tuple[Any, ...]) -> Kind:
+    """Return the library.
+
+    Args:
+        kind: `ctypes.CDLL`, whose calls give the interpreter lock up, or `ctypes.PyDLL`, whose calls keep it.
+        path: Where it is.
+        functions: What the functions that will be called take, as ctypes says it.
+
+    Raises:
+        ImportError: it is not there, or is an older one.
+    """
+    try:
+        library = kind(str(path))
+        for name, arguments in functions.items():
+            getattr(library, name).argtypes = arguments
+    except (OSError, AttributeError) as error:
+        reason = "installing the project compiles it: install it again"
+        raise ImportError(f"{path} cannot be loaded ({error}); {reason}", path=str(path)) from error
+    return library

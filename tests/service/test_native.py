@@ -1,0 +1,20 @@
+"""service.native: a library that is missing, or older than the code, is a matter of installing, and it says so."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import pytest
+
+from service.native import load
+
+
+def test_a_library_that_was_never_compiled_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ImportError, match=r"nowhere\.so\.1 cannot be loaded .*: install it again"):
+        load(ctypes.CDLL, tmp_path / "nowhere.so.1")
+
+
+def test_so_does_one_without_what_is_asked_of_it() -> None:
+    with pytest.raises(ImportError, match=r"of_a_later_version.*install it again"):
+        load(ctypes.PyDLL, of_a_later_version=(ctypes.c_int64,))
