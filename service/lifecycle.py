@@ -134,6 +134,7 @@ class Lifecycle:
             self._watching.cancel()
         if self._loading is not None:
             await self._loading
+        self._serving = False  # nobody comes any more: who still does must not keep a model from closing
         try:
             async with asyncio.timeout(self.last_run_s):
                 await self.loader.close()
