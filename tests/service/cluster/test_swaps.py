@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -46,6 +47,20 @@ def add(repository: Path, *, crop: int = 32) -> int:
     version = newest(repository) + 1
     write_brightness(repository, version, crop=crop, shift=version)
     return version
+
+
+@contextmanager
+def refused(here: Cluster, path: Path) -> Iterator[str]:
+    """Ask for what is at `path`, a new version that cannot be served; yield why not, and take it away afterwards."""
+    served = newest(path.parents[2]) - 1
+    try:
+        response = change(here, "load")
+        assert response.status_code == 422
+        assert versions(here) == {served}, "the old one still answers"
+        yield response.json()["error"]
+    finally:
+        path.unlink()
+        path.parent.rmdir()
 
 
 def change(here: Cluster, what: str, name: str = "brightness") -> httpx.Response:
@@ -126,34 +141,21 @@ def test_what_was_swapped_leaves_nothing_behind(here: Cluster, repository: Path)
 def test_a_load_that_fails_leaves_the_old_one_and_says_why(here: Cluster, repository: Path) -> None:
     served = newest(repository)
     path = broken(repository, served + 1)
-    try:
-        refused = change(here, "load")
-        assert refused.status_code == 422
-        assert f"brightness cannot be served: {path} cannot be loaded" in refused.json()["error"]
-        assert versions(here) == {served}
+    with refused(here, path) as why:
+        assert f"brightness cannot be served: {path} cannot be loaded" in why
         states = {each["version"]: each for each in here.client.post("/v2/repository/index").json()}
         assert states[str(served)]["state"] == "READY"
         assert states[str(served + 1)]["state"] == "UNAVAILABLE"
         assert str(path) in states[str(served + 1)]["reason"]
-        assert refused.json()["error"] in here.service.log
+        assert why in here.service.log
         until(lambda: len(engines(here)) == len(arenas(here)) == 1, 10)
-    finally:
-        path.unlink()
-        path.parent.rmdir()
 
 
 def test_what_does_not_come_out_right_here_does_not_take_over(here: Cluster, repository: Path) -> None:
-    served = newest(repository)
-    path = write_brightness(repository, served + 1, golden=(grey_golden(3, 200),))
+    path = write_brightness(repository, newest(repository) + 1, golden=(grey_golden(3, 200),))
     restarts = Scrape(here.client.get("/metrics").text).get("resnet_process_restarts_total", process="engine")
-    try:
-        refused = change(here, "load")
-        assert refused.status_code == 422
-        assert "does not compute what was exported" in refused.json()["error"]
-        assert versions(here) == {served}
-    finally:
-        path.unlink()
-        path.parent.rmdir()
+    with refused(here, path) as why:
+        assert "does not compute what was exported" in why
     until(lambda: len(engines(here)) == len(arenas(here)) == 1, 10)
     found = Scrape(here.client.get("/metrics").text)
     assert found.get("resnet_process_restarts_total", process="engine") == restarts, "nobody died, or was replaced"
@@ -223,16 +225,9 @@ def test_after_a_swap_who_stands_still_is_found_out(here: Cluster, repository: P
 
 
 def test_a_swap_that_has_no_room_changes_nothing(here: Cluster, repository: Path) -> None:
-    served = newest(repository)
-    path = write_brightness(repository, served + 1, crop=20_000)  # a slot takes more than a gigabyte
-    try:
-        refused = change(here, "load")
-        assert refused.status_code == 422
-        assert "/dev/shm is too small for" in refused.json()["error"]
-        assert versions(here) == {served}
-    finally:
-        path.unlink()
-        path.parent.rmdir()
+    path = write_brightness(repository, newest(repository) + 1, crop=20_000)  # a slot takes more than a gigabyte
+    with refused(here, path) as why:
+        assert "/dev/shm is too small for" in why
 
 
 def test_a_stop_in_the_middle_of_a_swap_ends_all_of_it(tmp_path: Path) -> None:
