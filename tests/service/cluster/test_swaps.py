@@ -87,6 +87,13 @@ def attached(pid: int) -> set[str]:
     return set(re.findall(r"/dev/shm/(resnet-serve-\w+)", Path(f"/proc/{pid}/maps").read_text()))
 
 
+def mapped(pid: int, path: Path) -> int:
+    """Return how many bytes of a file a process has mapped at once, at most."""
+    lines = [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if line.endswith(f" {path}")]
+    ranges = [line.split()[0].split("-") for line in lines]
+    return max(int(end, 16) - int(start, 16) for start, end in ranges)
+
+
 def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
@@ -126,9 +133,15 @@ def test_what_was_swapped_leaves_nothing_behind(here: Cluster, repository: Path)
         lanes = Scrape(here.client.get("/metrics").text).get("resnet_engine_lanes")
         return [*map(descriptors, pids), (folder / "metrics").stat().st_size, lanes]
 
+    def all_have_seen_the_ledger_grow() -> bool:  # who is asked for metrics maps what is new of it, and keeps that
+        httpx.get(f"{here.service.url}/metrics", headers=here.client.headers, trust_env=False).raise_for_status()
+        size = (folder / "metrics").stat().st_size
+        return all(mapped(pid, folder / "metrics") >= size for pid in pids)
+
     add(repository)
     change(here, "load").raise_for_status()
     until(settled, 10)
+    until(all_have_seen_the_ledger_grow, 10)
     before = held()
     for _ in range(4):
         version = add(repository)
