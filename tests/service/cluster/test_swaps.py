@@ -147,7 +147,7 @@ def test_what_was_swapped_leaves_nothing_behind(here: Cluster, repository: Path)
         version = add(repository)
         change(here, "load").raise_for_status()
         assert versions(here) == {version}
-    until(settled, 10)
+        until(settled, 10)  # else the next engine needs another row than the one that is about to be free
     until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)), 10)
 
 
