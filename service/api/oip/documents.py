@@ -60,7 +60,10 @@ def path_parameters(path: str) -> list[dict[str, Any]]:
 
 
 def inference_request() -> dict[str, Any]:
-    """Return the simplest body, one file in JSON: that a shape and its data agree, no schema can say."""
+    """Return the simplest body, one file in JSON: that a shape and its data agree, no schema can say.
+
+    What else there is in it is ignored, as it is of the protocol's other extensions.
+    """
     tensor = {
         "type": "object",
         "required": ["name", "datatype", "shape", "data"],
@@ -91,13 +94,12 @@ def inference_request() -> dict[str, Any]:
                                 "classification": {"type": "integer", "minimum": 1, "maximum": 1000},
                                 "binary_data": {"type": "boolean"},
                             },
-                            "additionalProperties": False,
+                            "additionalProperties": {"type": ["boolean", "number", "string", "null"]},
                         },
                     },
                 },
             },
         },
-        "additionalProperties": False,
     }
     return {"required": True, "content": {"application/json": {"schema": schema}}}
 
