@@ -46,10 +46,9 @@ class Cluster:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        # A connection for each request, so that they spread over the frontends.
-        self.client = httpx.Client(
-            base_url=service.url, limits=httpx.Limits(max_keepalive_connections=0), timeout=30, trust_env=False
-        )
+        # A connection for each request, so that they spread over the frontends. Not by httpx.Limits: a pool that keeps
+        # none may close one that another thread has just been given (https://github.com/encode/httpcore/issues/1110).
+        self.client = httpx.Client(base_url=service.url, headers={"Connection": "close"}, timeout=30, trust_env=False)
 
     def pid(self, name: str) -> int:
         """Return the process that has the place `name` now."""
