@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from service.errors import EngineFailed, ServiceError
+from service.rows import all_finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,11 +34,10 @@ def unanswered(batch: Sequence[Part], rows: NDArray[np.float32]) -> list[Part]:
     expected = sum(stop - start for _, start, stop in batch)
     if rows.ndim != 2 or len(rows) != expected:
         raise ValueError(f"the engine answered {rows.shape} for {expected} images")
-    finite = np.isfinite(rows)
-    if finite.all():
+    if all_finite(rows):
         return []
     ends = np.cumsum([stop - start for _, start, stop in batch])
-    return [part for part, whole in zip(batch, np.split(finite, ends[:-1]), strict=True) if not whole.all()]
+    return [part for part, own in zip(batch, np.split(rows, ends[:-1]), strict=True) if not all_finite(own)]
 
 
 def deliver(batch: Sequence[Part], rows: NDArray[np.float32], started_s: float, seconds: float) -> None:

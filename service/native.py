@@ -1,4 +1,4 @@
-"""What is written in C, `resample.c` and `ranking.c`: one library, compiled when the project is installed.
+"""What is written in C, `resample.c` and `rows.c`: one library, compiled when the project is installed.
 
 `hatch_build.py` compiles it. Functions are called by ctypes, with the interpreter lock or without it.
 """

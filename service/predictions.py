@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from service.native import load
+from service.rows import top
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from service.contract import Contract
-
-# It takes a microsecond, with the interpreter lock. NumPy gives that up four times on the way to the largest of 1000
-# values, and then waits for threads that decode: docs/performance.md.
-_LIBRARY = load(ctypes.PyDLL, largest=(ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p))
 
 
 class Predictions:
@@ -46,10 +40,3 @@ class Predictions:
         # float32 holds seven significant digits; more would be noise. Python's floats format faster than NumPy's.
         items = [f'{self._heads[index]}, "probability": {row.item(index):.7g}}}' for index in indices]
         return f"[{', '.join(items)}]"
-
-
-def top(row: NDArray[np.float32], k: int) -> list[int]:
-    """Return the indices of the `k` largest values of `row`, largest first; of equal ones the lower index first."""
-    values, indices = np.ascontiguousarray(row, np.float32), (ctypes.c_int64 * k)()
-    found = _LIBRARY.largest(values.__array_interface__["data"][0], len(values), k, indices)
-    return indices[:found]

@@ -10,7 +10,7 @@ import numpy as np
 
 from service.contract import OUTPUT_NAME
 from service.errors import Unprocessable
-from service.predictions import top
+from service.rows import top
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

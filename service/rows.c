@@ -1,5 +1,4 @@
-/* The largest values of a row. Nothing here knows Python: service/predictions.py calls it and keeps the interpreter lock.
- */
+/* What is asked of rows of values. Nothing here knows Python: service/rows.py calls it and keeps the interpreter lock. */
 #include <stdint.h>
 
 /* Write the indices of the `k` largest of `count` values, largest first and of equal ones the lower index first; return
@@ -15,4 +14,14 @@ int64_t largest(const float *values, int64_t count, int64_t k, int64_t *indices)
         indices[at] = i;
     }
     return found;
+}
+
+/* Tell whether all of `count` float32, given as their bits, are finite: infinities and what is no number have an exponent
+ * of ones (IEEE 754, 3.4).
+ */
+int all_finite(const uint32_t *bits, int64_t count) {
+    const uint32_t exponent = 0x7f800000;
+    uint32_t found = 0;
+    for (int64_t i = 0; i < count; i++) found |= (bits[i] & exponent) == exponent;
+    return !found;
 }
