@@ -31,6 +31,13 @@ class OneWriteProtocol(HttpToolsProtocol):
         """Put a transport between that joins what belongs together."""
         super().connection_made(_JoiningTransport(transport, self))  # type: ignore[arg-type]
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever works for this client, if it asked for that: it leaves a function in its scope, `on_hang_up`."""
+        super().connection_lost(exc)
+        hung_up = self.cycle and cast("dict[str, Any]", self.cycle.scope).get("on_hang_up")
+        if hung_up:
+            hung_up()
+
     def data_received(self, data: bytes) -> None:
         """Take what the client sends, unless it has had its answer and is to go."""
         if not self.transport.lingers:
@@ -56,6 +63,12 @@ class OneWriteProtocol(HttpToolsProtocol):
         if len(cycle.body) > _MUCH_BYTES:
             self.flow.pause_reading()
             cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """Read on, or the end of the connection would go unnoticed; not if a next request came before its turn."""
+        super().on_message_complete()
+        if not self.pipeline:
+            self.flow.resume_reading()
 
     def on_chunk_complete(self) -> None:
         """Call whoever waits for a body that did not declare its length: it may be too much already."""

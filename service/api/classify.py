@@ -106,7 +106,7 @@ class _Endpoints:
         model = meet(request, self._lifecycle.find(*asked))
         _top_k(request, model)
         probe(model, deadline_s)
-        with WhileConnected(request.receive, deadline_s) as client:
+        with WhileConnected(request.scope, deadline_s) as client:
             body = await read_image(request, self._max_body_bytes)
             client.sent_all()
             # Another, if it was swapped while the body arrived.
@@ -124,7 +124,7 @@ class _Endpoints:
         model = meet(request, self._lifecycle.find(*asked))
         _top_k(request, model)
         probe(model, deadline_s)
-        with WhileConnected(request.receive, deadline_s) as client:
+        with WhileConnected(request.scope, deadline_s) as client:
             files = await read_images(request, self._max_body_bytes, self._max_images)
             client.sent_all()
             model = meet(request, self._lifecycle.registry.find(*asked))

@@ -72,7 +72,7 @@ class _Infer:
         deadline_s, priority = terms_of(request.scope, self._timeout_s)
         asked = request.path_params["name"], request.path_params.get("version")
         probe(meet(request, self._lifecycle.find(*asked)), deadline_s)
-        with WhileConnected(request.receive, deadline_s) as client:
+        with WhileConnected(request.scope, deadline_s) as client:
             body = await read_body(request, self._max_body_bytes)
             client.sent_all()
             body = await coding.decoded(request, body, self._max_body_bytes)
