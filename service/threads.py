@@ -45,16 +45,6 @@ def bound_to(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def give_way() -> None:
-    """Let the calling thread not interrupt another by waking up, where the system can tell the two (sched(7), BATCH).
-
-    Its share of a core stays the same. Without this a thread that is woken up to decode may take the core from the
-    event loop that woke it, only to wait for Python's lock, which the loop still has.
-    """
-    with contextlib.suppress(AttributeError, OSError):  # no such policy, or a sandbox forbids to choose
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
 def share_of_cores(processes: int) -> int:
     """Return how many threads each of so many processes should have, so that together they keep every core busy."""
     return math.ceil(available_cores() / processes)

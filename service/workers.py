@@ -14,8 +14,6 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from service.threads import give_way
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -127,7 +125,6 @@ class Workers:
             threading.Thread(target=self._work, args=[loop], name=f"{self._name}-{number}", daemon=True).start()
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        give_way()
         while self._take(loop):
             # There is a call for every True, in one or the other.
             urgent = True

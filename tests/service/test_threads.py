@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.threads import available_cores, bound_to, give_way, own_cores
+from service.threads import available_cores, bound_to, own_cores
 
 MANY = frozenset(range(16))
 
@@ -67,13 +67,3 @@ def test_a_core_that_is_not_this_threads_is_left_alone() -> None:
     before = os.sched_getaffinity(0)
     with bound_to(max(before) + 1):
         assert os.sched_getaffinity(0) == before
-
-
-def test_where_no_policy_can_be_chosen_threads_work_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError("not in this sandbox")
-
-    monkeypatch.setattr(os, "sched_setscheduler", refuse)
-    give_way()
-    monkeypatch.delattr(os, "SCHED_BATCH")
-    give_way()

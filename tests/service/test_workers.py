@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import threading
 import time
@@ -21,16 +20,6 @@ def test_returns_what_the_function_returns_and_raises_what_it_raises() -> None:
         assert await workers.run(sorted, [3, 1, 2], reverse=True) == [3, 2, 1]
         with pytest.raises(ZeroDivisionError):
             await workers.run(divmod, 1, 0)
-        workers.close()
-
-    asyncio.run(main())
-
-
-def test_a_thread_takes_no_core_from_the_loop_that_wakes_it_up() -> None:
-    async def main() -> None:
-        workers = Workers(1, "test")
-        assert await workers.run(os.sched_getscheduler, 0) == os.SCHED_BATCH
-        assert os.sched_getscheduler(0) == os.SCHED_OTHER
         workers.close()
 
     asyncio.run(main())
