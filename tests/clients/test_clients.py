@@ -22,13 +22,13 @@ from service.image import Decoder
 from tests.conftest import ROOT, missing
 from tests.service.api.greys import grey, in_base64
 from tests.service.artefacts import write_brightness
-from tests.service.serving import SHAPES, serving
+from tests.service.serving import MAINLY_SEVERAL, serving
 
 PYTHON = Path(os.environ.get("RESNET_TEST_CLIENTS", ROOT / "build" / "clients")) / "bin" / "python"
 LEVELS = (7, 200, 100)
 
 
-@pytest.fixture(scope="module", params=SHAPES.values(), ids=SHAPES)
+@pytest.fixture(scope="module", params=MAINLY_SEVERAL)
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     repository = tmp_path_factory.mktemp("clients")
     write_brightness(repository, version=3)

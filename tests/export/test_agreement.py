@@ -69,6 +69,15 @@ def test_a_drop_of_just_what_is_allowed_passes(top1: float, allowed: bool) -> No
             insist_on_accuracy(evaluations, "int8", 0.5)
 
 
+def test_what_may_be_lost_is_asked_for_with_the_images_to_lose_it_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["resnet18", "--weights", "untrained", "--output", str(tmp_path / "out"), "--precision", "fp16"]
+    assert main([*command, "--max-drop", "1"]) == 2
+    assert "needs --evaluate DIR" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # exports twice; what it does is in the tests above, and in test_half.py
 def test_an_fp16_artefact_is_verified_and_not_written_where_more_is_lost_than_may_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,10 +85,7 @@ def test_an_fp16_artefact_is_verified_and_not_written_where_more_is_lost_than_ma
     for number in range(16):
         save(tmp_path / "photos" / str(number) / f"{number}.png", number)
     command = ["resnet18", "--weights", "untrained", "--crop", "64", "--resize", "72"]
-    command += ["--output", str(tmp_path / "out"), "--precision", "fp16"]
-    assert main([*command, "--max-drop", "1"]) == 2
-    assert "needs --evaluate DIR" in capsys.readouterr().err
-    command += ["--evaluate", str(tmp_path / "photos")]
+    command += ["--output", str(tmp_path / "out"), "--precision", "fp16", "--evaluate", str(tmp_path / "photos")]
     assert main([*command, "--max-drop", "100"]) == 0
     assert "top-1" in capsys.readouterr().err
     path = find(tmp_path / "out", "resnet18").path

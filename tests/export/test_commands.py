@@ -177,6 +177,7 @@ def test_evaluate_measures_lists_bad_files_and_goes_on_after_an_interruption(
     assert sum(asked) == PHOTOS + 2
 
 
+@pytest.mark.slow  # evaluates twice
 def test_another_artefacts_answers_are_not_taken_for_ones_own(trained: Path, photos: Path, tmp_path: Path) -> None:
     first = evaluated(trained, photos, tmp_path)
     journal = (tmp_path / "answers.jsonl").read_text()

@@ -101,6 +101,7 @@ def test_the_answers_are_near_float32s_and_the_input_and_output_unchanged(
         assert (ours.name, ours.type, ours.shape) == (theirs.name, theirs.type, theirs.shape)
 
 
+@pytest.mark.slow  # quantises again
 def test_the_same_images_and_seed_give_the_same_bytes(plain: onnx.ModelProto, quantized: Quantized) -> None:
     before = plain.SerializeToString()
     again = quantize_int8(plain, IMAGES, report=lambda line: None)
@@ -130,6 +131,7 @@ def test_rounding_by_inputs_beats_rounding_to_the_nearest(plain: onnx.ModelProto
     assert by_inputs < by_distance / 2
 
 
+@pytest.mark.slow  # exports and quantises another network: four seconds
 def test_a_shortcut_that_pads_and_a_channel_of_zeros_are_quantised_too() -> None:
     network = short(BasicBlock, shortcut="A")
     network.get_parameter("layer2.0.conv1.weight").data[3] = 0

@@ -66,8 +66,13 @@ def test_the_file_tells_nothing_of_the_machine_it_was_made_on(resnet18: Graph) -
         assert path.encode() not in resnet18.serialized
 
 
-def test_the_same_network_gives_the_same_bytes(resnet18: Graph) -> None:
+def test_the_same_network_gives_the_same_bytes_and_nothing_is_printed(
+    resnet18: Graph, recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    warnings.simplefilter("always")
     assert to_onnx(resnet18.network, resnet18.preprocessing).SerializeToString() == resnet18.serialized
+    assert [str(warning.message) for warning in recwarn] == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_network_is_left_as_it_was(resnet18: Graph) -> None:
@@ -76,7 +81,8 @@ def test_the_network_is_left_as_it_was(resnet18: Graph) -> None:
         assert torch.equal(tensor, fresh[key]), key
 
 
-def test_exporting_warns_and_prints_nothing(
+@pytest.mark.slow  # another export of three seconds
+def test_exporting_what_has_no_blocks_warns_and_prints_nothing_either(
     recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     warnings.simplefilter("always")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.conftest import missing
 from tests.faults.namespace import small_file_system
@@ -31,6 +32,7 @@ def ahead_s(service: FaultyService) -> float:
     return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
 
 
+@pytest.mark.slow  # five seconds: libfaketime makes every look at a clock dear
 def test_steps_of_the_clock_change_nothing(repository: Path, tmp_path: Path) -> None:
     """With deadlines that pass from process to process."""
     step = tmp_path / "step"

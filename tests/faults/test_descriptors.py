@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
 from tests.faults.crowd import BROKEN, ask
 from tests.faults.witness import FaultyService, faulty, witnessing
@@ -81,6 +82,7 @@ def test_without_descriptors_who_is_in_is_answered_who_comes_is_told_at_once_and
         assert time.monotonic() - freed_s < 5
 
 
+@pytest.mark.slow  # another start, and the pause before a second try
 def test_a_supervisor_without_descriptors_replaces_who_died_once_it_has_some(repository: Path, tmp_path: Path) -> None:
     with (
         faulty(repository, "--frontends", "1") as service,

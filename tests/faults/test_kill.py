@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.faults.crowd import REFUSED
 from tests.faults.witness import faulty, witnessing
 from tests.service.cluster.processes import Cluster, until
@@ -28,6 +30,7 @@ def test_whoever_is_killed_is_replaced_and_nobody_else_notices(repository: Path,
     assert outcomes[503]  # while there was no engine
 
 
+@pytest.mark.slow  # tests/service/cluster/test_processes.py kills one while it starts
 def test_an_engine_that_is_killed_again_and_again_while_it_starts_comes_up_in_the_end(
     repository: Path, tmp_path: Path
 ) -> None:
@@ -46,6 +49,7 @@ def test_an_engine_that_is_killed_again_and_again_while_it_starts_comes_up_in_th
     assert set(witness.outcomes()) == {200, 503}
 
 
+@pytest.mark.slow  # as long as standing still is put up with, twice
 def test_a_process_that_stands_still_as_a_whole_is_killed_and_replaced(repository: Path, tmp_path: Path) -> None:
     """Stopped, it cannot find out by itself that it does not answer; nor can one whose thread never lets go."""
     with (

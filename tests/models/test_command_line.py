@@ -24,6 +24,7 @@ def few_photos(shared: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow  # loads PyTorch in a process of its own; the others call the same `main`
 def test_complexity_prints_a_table_with_the_total() -> None:
     command = [sys.executable, "-m", "models", "complexity", "resnet34"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])

@@ -28,9 +28,10 @@ def test_a_seed_gives_the_same_weights_and_leaves_the_global_random_state_alone(
     "architecture",
     [
         "resnet18",
-        "resnet50-c-v1",
-        "plain34",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "resnet101-a")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("resnet50", "resnet50-c-v1", "plain34", "resnet101-a")
+        ),
     ],
 )
 def test_an_untrained_net_gives_sensible_probabilities_in_eval_and_train_mode(architecture: str) -> None:
@@ -53,11 +54,17 @@ def test_the_untrained_net_that_is_served_without_a_network_is_sure_of_no_photo(
     assert first.max() < 0.1
 
 
-def test_every_name_builds_a_net_of_the_asked_width() -> None:
-    for architecture in zoo.ARCHITECTURES:
-        with torch.device("meta"):
-            net = zoo.create(architecture, num_classes=7)
-            assert net(torch.empty(2, 3, 224, 224)).shape == (2, 7), architecture
+@pytest.mark.parametrize(
+    "architecture",
+    [  # the same blocks, more often: a third of a second each
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith(("resnet101", "resnet152")) else [])
+        for name in zoo.ARCHITECTURES
+    ],
+)
+def test_every_name_builds_a_net_of_the_asked_width(architecture: str) -> None:
+    with torch.device("meta"):
+        net = zoo.create(architecture, num_classes=7)
+        assert net(torch.empty(2, 3, 224, 224)).shape == (2, 7)
 
 
 def test_an_unknown_architecture_is_refused_by_name() -> None:

@@ -46,6 +46,7 @@ def artifacts(installed: Path) -> Path:
     return installed / "artifacts"
 
 
+@pytest.mark.slow  # exports, then starts the exporter twice and the service
 def test_a_second_run_without_a_network_does_nothing_twice_and_says_that_its_weights_are_untrained(
     installed: Path, artifacts: Path, newcomer: dict[str, str], mirror: tuple[str, list[str]]
 ) -> None:

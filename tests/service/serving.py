@@ -14,12 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.conftest import ROOT
 
 READY_WITHIN_S = 60
 # Each way the service can be arranged, by the arguments that arrange it so: the API cannot tell them apart.
 SHAPES: dict[str, tuple[str, ...]] = {"one process": (), "two frontends": ("--frontends", "2")}
+# For what starts a server for itself, a second each time: with several processes always, as one process where the slow
+# tests run too. What can be asked of a server that is shared is asked of both shapes in every run (`server`).
+MAINLY_SEVERAL = [
+    pytest.param(SHAPES["one process"], id="one process", marks=pytest.mark.slow),
+    pytest.param(SHAPES["two frontends"], id="two frontends"),
+]
 
 _ANNOUNCED = re.compile(r"^Serving .* on (http://\S+)$", re.MULTILINE)
 _MANAGEMENT = re.compile(r"^Health on (http://\S+)/healthz$", re.MULTILINE)

@@ -24,17 +24,20 @@ class Photo(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A trained network, and the least top-1 accuracy it must have: half a point below PyTorch's own."""
+    """A trained network, and the least top-1 accuracy it must have on every how-manieth photo."""
 
     name: str
     file: str
     top1: float
+    every: int = 1
 
 
-# PyTorch itself: 74.0% and 82.8% (shared/README.md).
+# PyTorch itself: 74.0% and 82.8% of all photos (shared/README.md), of which half a point may be lost. They take a sixth
+# and a third of a minute by ONNX Runtime and by PyTorch, so a quick run has 25 of them: 60% is a standard error and a
+# half below 74%, and whatever is wrong, the answers have to be PyTorch's.
 NETWORKS = [
-    pytest.param(Network("resnet18", "resnet18.pth", 0.735), id="resnet18"),
-    # 250 photos by ONNX Runtime and by PyTorch, a third of a minute. Some of them are in tests/export/test_trained.py.
+    pytest.param(Network("resnet18", "resnet18.pth", 0.6, every=10), id="resnet18, every tenth"),
+    pytest.param(Network("resnet18", "resnet18.pth", 0.735), id="resnet18", marks=pytest.mark.slow),
     pytest.param(Network("resnet50", "resnet50.safetensors", 0.825), id="resnet50", marks=pytest.mark.slow),
 ]
 
@@ -82,6 +85,7 @@ def over_http(url: str, photos: list[Photo], concurrency: int = 8) -> list[dict[
 def test_real_photos_are_answered_rightly_and_as_pytorch_answers_them(
     network: Network, shared: Path, photos: list[Photo], trained: Path
 ) -> None:
+    photos = photos[:: network.every]
     with serving(trained, "--model", network.name, *next(iter(SHAPES.values()))) as service:
         answers = over_http(service.url, photos)
     assert {answer["model"]["weights"] for answer in answers} == {network.file}

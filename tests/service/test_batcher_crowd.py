@@ -59,7 +59,13 @@ async def crowd(seed: int) -> Counter[str]:
     return Counter(type(outcome).__name__ for outcome in outcomes)
 
 
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize(
+    "loop",
+    [
+        pytest.param(asyncio.new_event_loop, id="asyncio", marks=pytest.mark.slow),
+        pytest.param(uvloop.new_event_loop, id="uvloop"),
+    ],
+)
 def test_ten_thousand_callers_a_third_of_whom_hang_up_leave_nothing_behind(
     loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:

@@ -18,7 +18,7 @@ from tests.service.api.problems import assert_problem
 from tests.service.apps import FakeEngine, Gate, rows_for, running, soon
 from tests.service.artefacts import write_brightness
 from tests.service.scrapes import Scrape
-from tests.service.serving import SHAPES, serving
+from tests.service.serving import MAINLY_SEVERAL, serving
 
 NAME = "resnet_cache_images_total"
 
@@ -193,7 +193,7 @@ def test_another_version_has_answers_of_its_own(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("shape", MAINLY_SEVERAL)
 def test_a_real_service_answers_the_same_with_it_in_every_shape(shape: tuple[str, ...], artifacts: Path) -> None:
     with serving(artifacts, "--cache-entries", "4", *shape) as service, httpx.Client() as client:
         for level in [*range(0, 200, 20), *range(0, 200, 20), 180, 180]:

@@ -17,7 +17,7 @@ from tests.project.serving import free_port
 from tests.service.api.greys import grey
 from tests.service.api.problems import assert_problem
 from tests.service.artefacts import contract_of, grey_golden, grey_labels, write_brightness
-from tests.service.serving import READY_WITHIN_S, SHAPES, starting
+from tests.service.serving import MAINLY_SEVERAL, READY_WITHIN_S, starting
 
 
 def engine(tmp_path: Path, *golden: Golden) -> CpuEngine:
@@ -69,7 +69,7 @@ def test_a_golden_image_of_no_class_is_no_contract() -> None:
         contract.model_validate({**contract.model_dump(), "golden": [grey_golden(0, 256).model_dump()]})
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("shape", MAINLY_SEVERAL)
 def test_a_service_that_does_not_compute_what_was_exported_stays_and_says_so(
     shape: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -47,7 +47,12 @@ def test_a_reduced_photo_full_of_detail_stays_within_the_bound(shared: Path, sub
 
 @pytest.mark.parametrize(
     ("width", "height", "orientation"),
-    [(4001, 3003, 1), (4801, 3105, 1), (4801, 3105, 3), (4801, 3105, 6), (12001, 1601, 8), (6147, 6150, 1)],
+    [
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((4001, 3003, 1), (4801, 3105, 1), (4801, 3105, 3))),
+        (4801, 3105, 6),
+        (12001, 1601, 8),
+        pytest.param(6147, 6150, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_every_reduction_stays_within_the_bound(width: int, height: int, orientation: int) -> None:
     """By 2, 4 and 8, with a rest, which is at the other end in a picture that is turned."""

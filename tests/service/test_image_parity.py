@@ -35,7 +35,7 @@ def assert_same(pixels: Pixels, upright: Image.Image, resize: int = 256, crop: i
 
 
 # 256 and 232 are torchvision's; with 288, many photos have a size whose exact sums lie halfway between two levels.
-@pytest.mark.parametrize("resize", [256, 232, 288])
+@pytest.mark.parametrize("resize", [256, *(pytest.param(resize, marks=pytest.mark.slow) for resize in (232, 288))])
 def test_every_photo_has_torchvisions_pixels(photos: list[bytes], resize: int) -> None:
     decoder = Decoder(preprocessing(resize))
     for body in photos:

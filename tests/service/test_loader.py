@@ -26,7 +26,7 @@ from service.supply import State
 from tests.service.api.greys import grey, top
 from tests.service.apps import FakeEngine, Gate, eventually, running, soon
 from tests.service.artefacts import grey_golden, write_brightness
-from tests.service.serving import SHAPES, serving
+from tests.service.serving import MAINLY_SEVERAL, serving
 
 
 def served(lifecycle: Lifecycle) -> list[str]:
@@ -278,7 +278,7 @@ def test_a_model_that_was_unloaded_gives_its_memory_and_threads_back(
         asyncio.run(main(decode_threads))
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("shape", MAINLY_SEVERAL)
 def test_a_server_that_watches_swaps_under_load_without_losing_a_request(
     shape: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from service.logs import REQUEST, JsonFormatter
 from tests.conftest import ROOT
 from tests.service.api.greys import grey
 from tests.service.apps import eventually
-from tests.service.serving import SHAPES, serving
+from tests.service.serving import MAINLY_SEVERAL, serving
 
 KEY = "a-key-that-nobody-should-ever-read-in-a-log"
 DOCUMENT = ROOT / "docs" / "logs-and-traces.md"
@@ -31,7 +31,7 @@ def lines(log: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.splitlines() if not line.startswith(("Serving ", "Try it: "))]
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("shape", MAINLY_SEVERAL)
 def test_a_request_is_one_line_that_tells_how_it_went(artifacts: Path, tmp_path: Path, shape: tuple[str, ...]) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"{KEY}\n")

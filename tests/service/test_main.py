@@ -168,7 +168,7 @@ def test_untrained_weights_are_said_to_be_untrained_wherever_one_could_be_misled
         assert answer["model"]["weights"] == "untrained"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_stop_answers_who_is_in_and_ends_with_0(tmp_path: Path, number: int) -> None:
     write_brightness(tmp_path)
     with serving(tmp_path, "--max-queue-delay-ms", "600") as service:

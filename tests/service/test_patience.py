@@ -288,7 +288,12 @@ def connect_status(url: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("shape", "descriptors"), [("one process", None), ("one process", 256), ("two frontends", 256)]
+    ("shape", "descriptors"),
+    [
+        ("one process", None),
+        pytest.param("one process", 256, marks=pytest.mark.slow),
+        ("two frontends", 256),
+    ],
 )
 def test_a_thousand_half_open_connections_stop_nobody(artifacts: Path, shape: str, descriptors: int | None) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

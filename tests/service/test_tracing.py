@@ -18,13 +18,13 @@ from tests.service.apps import eventually
 from tests.service.callers import ask, batcher_of
 from tests.service.collector import collecting
 from tests.service.fake_lanes import FakeLanes
-from tests.service.serving import SHAPES, environment, serving
+from tests.service.serving import MAINLY_SEVERAL, environment, serving
 from tests.service.virtual_time import run
 
 TRACE_ID, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("shape", MAINLY_SEVERAL)
 def test_a_request_is_traced_from_its_caller_to_its_batch(artifacts: Path, shape: tuple[str, ...]) -> None:
     with collecting() as collector:
         env = environment(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="50")

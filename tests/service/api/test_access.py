@@ -21,7 +21,7 @@ from tests.service.api.greys import grey, top
 from tests.service.api.problems import assert_problem
 from tests.service.apps import FakeEngine, eventually, served
 from tests.service.scrapes import Scrape
-from tests.service.serving import SHAPES, Service, serving
+from tests.service.serving import MAINLY_SEVERAL, SHAPES, Service, serving
 
 ORIGIN = "https://shop.example"
 HEALTH = ("/livez", "/readyz", "/healthz")
@@ -35,7 +35,7 @@ def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=SHAPES.values(), ids=SHAPES)
+@pytest.fixture(scope="module", params=MAINLY_SEVERAL)
 def guarded(request: pytest.FixtureRequest, artifacts: Path, keys_file: Path) -> Iterator[Service]:
     """The real service with all that keeps people out, telling all that it ever tells."""
     arguments = ("--api-keys-file", str(keys_file), "--cors-origins", ORIGIN, "--log-level", "debug", "--access-log")
@@ -193,7 +193,7 @@ def test_a_file_of_keys_that_cannot_be_used_is_a_reason_not_to_start(artifacts: 
 # --- a port for management ---
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("shape", MAINLY_SEVERAL)
 def test_health_can_have_a_port_of_its_own(artifacts: Path, keys_file: Path, shape: tuple[str, ...]) -> None:
     arguments = ("--api-keys-file", str(keys_file), "--management-port", "0", *shape)
     with serving(artifacts, *arguments) as service:

@@ -21,6 +21,7 @@ HONEST = {"form-file", "form-near-line", "form-near-dashes", "form-near-other", 
 FORM = "multipart/form-data; boundary=x"
 
 
+@pytest.mark.slow  # twenty megabytes of each kind, six seconds
 def test_reading_20_megabytes_costs_less_than_48_mebibytes_and_150_milliseconds(tmp_path: Path) -> None:
     """CPU time on the event loop, where nobody else is served meanwhile. (Numbers in a list once took 8.8 GiB.)"""
     for cost in costs("tests.service.api.envelopes", envelopes(), tmp_path, allowed_ms=150):

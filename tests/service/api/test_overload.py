@@ -101,6 +101,7 @@ async def two_for_each_answer(url: str, clients: int) -> list[tuple[int, float]]
     return answers
 
 
+@pytest.mark.slow  # three seconds of it; tests/service/test_appointments.py says which are given
 def test_so_they_are_by_several_processes_which_give_appointments_with_one_engine(tmp_path: Path) -> None:
     write_laborious(tmp_path, rounds=10_000)
     limits = ("--max-batch-size", str(BATCH), "--queue-capacity", "20", "--max-images-per-request", "20")

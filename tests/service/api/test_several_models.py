@@ -14,7 +14,7 @@ from tests.service.api.greys import grey, in_base64, top, uploads
 from tests.service.api.problems import assert_problem
 from tests.service.apps import running
 from tests.service.artefacts import write_brightness
-from tests.service.serving import SHAPES, serving
+from tests.service.serving import MAINLY_SEVERAL, serving
 
 # Each artefact answers a grey shifted by its own number, so that the answer says whose it is.
 SHIFTS = {("first", "1"): 1, ("first", "2"): 2, ("other", "3"): 3, ("other", "4"): 4}
@@ -28,7 +28,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=SHAPES.values(), ids=SHAPES)
+@pytest.fixture(scope="module", params=MAINLY_SEVERAL)
 def url(request: pytest.FixtureRequest, repository: Path) -> Iterator[str]:
     """A server with three of the four: the default pinned, the other one in its highest version."""
     with serving(repository, "--model", "first:1,first:2,other", *request.param) as service:

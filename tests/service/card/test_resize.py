@@ -55,7 +55,9 @@ def test_any_size_has_the_levels_of_the_cpus_decoder(
     np.testing.assert_array_equal(pixels, by_cpu(picture, resize, crop))
 
 
-@pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (1, 1), (4000, 3), (2999, 1999)])
+@pytest.mark.parametrize(
+    "size", [(1, 3000), (3000, 1), (1, 1), (4000, 3), pytest.param((2999, 1999), marks=pytest.mark.slow)]
+)
 def test_extreme_shapes_too(size: tuple[int, int]) -> None:
     picture = scene(*size)
     (pixels,) = on_card([picture], 64, 56)

@@ -61,7 +61,11 @@ def test_a_request_says_who_asks_for_what_and_how_long_there_is(ask: Ask) -> Non
 
 
 @pytest.mark.parametrize(
-    ("ask", "status", "title"), [(ask, 429, "Queue full"), (ask_from_a_loop, 503, "Service unavailable")]
+    ("ask", "status", "title"),
+    [
+        pytest.param(ask, 429, "Queue full", marks=pytest.mark.slow),
+        (ask_from_a_loop, 503, "Service unavailable"),
+    ],
 )
 def test_it_comes_back_when_it_was_told_to_and_says_how_long_there_still_is(ask: Ask, status: int, title: str) -> None:
     with scripted(problem(status, title, Retry_After="1"), CLASSIFIED) as (url, calls):
@@ -71,6 +75,7 @@ def test_it_comes_back_when_it_was_told_to_and_says_how_long_there_still_is(ask:
     assert int(second.headers["X-Request-Timeout-Ms"]) <= 9000
 
 
+@pytest.mark.slow  # dates are of whole seconds, and it has to wait for one of them
 def test_a_date_to_come_back_at_is_understood() -> None:
     date = email.utils.formatdate(time.time() + 2, usegmt=True)  # whole seconds: one at least
     with scripted(problem(503, "Service unavailable", Retry_After=date), CLASSIFIED) as (url, calls):
@@ -154,6 +159,7 @@ def test_a_path_that_is_not_there_is_not_found() -> None:
         client.classify(grey(1))
 
 
+@pytest.mark.slow  # whoever is refused comes again after a second: see api/test_overload.py, too
 def test_who_comes_back_when_told_is_answered_at_twice_the_load_that_there_is_room_for() -> None:
     """Of a service with room for four images, sixteen callers at once: each is answered, many after a refusal."""
 

@@ -82,6 +82,7 @@ def test_control_c_reaches_the_whole_group_and_still_stops_it_in_order(artifacts
         assert not [path for path in Cluster(service).traces() if path.exists()]
 
 
+@pytest.mark.slow  # two seconds; so does test_drain.py's
 def test_a_second_signal_stops_at_once(artifacts: Path) -> None:
     with ending_with(1), serving(artifacts, "--frontends", "2") as service:
         here = Cluster(service)
@@ -136,6 +137,7 @@ def test_a_port_in_use_is_told(artifacts: Path) -> None:
     assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in result.stdout
 
 
+@pytest.mark.slow  # a start of its own and another engine
 def test_a_version_that_appears_while_serving_is_for_the_next_start(tmp_path: Path) -> None:
     write_brightness(tmp_path, version=1)
     with cluster(tmp_path, frontends=1) as here:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.service.cluster.processes import Cluster, answered, cluster, grey, lives, until
 
@@ -102,6 +103,7 @@ def test_an_engine_that_is_killed_while_it_starts_is_started_again(here: Cluster
     assert here.classify(3).status_code == 200
 
 
+@pytest.mark.slow  # two seconds; so is tests/faults/test_kill.py
 def test_under_load_nothing_hangs_whatever_is_killed(here: Cluster) -> None:
     until(here.ready, BACK_WITHIN_S)
     with ThreadPoolExecutor(1) as pool:

@@ -221,6 +221,7 @@ def test_whoever_is_killed_in_the_middle_of_a_swap_comes_back_with_what_is_serve
     assert versions(here) == {version}
 
 
+@pytest.mark.slow  # as long as standing still is put up with
 def test_after_a_swap_who_stands_still_is_found_out(here: Cluster, repository: Path) -> None:
     pid = here.kill("frontend-1", signal.SIGSTOP)
     add(repository)
@@ -243,6 +244,7 @@ def test_a_swap_that_has_no_room_changes_nothing(here: Cluster, repository: Path
         assert "/dev/shm is too small for" in why
 
 
+@pytest.mark.slow  # a start of its own, and as long as a stop may take
 def test_a_stop_in_the_middle_of_a_swap_ends_all_of_it(tmp_path: Path) -> None:
     write_brightness(tmp_path, 1)
     with administered(tmp_path) as here, ThreadPoolExecutor(1) as pool:

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.service.api.oip.requests import error
 from tests.service.apps import running
 from tests.service.artefacts import write_brightness
-from tests.service.serving import SHAPES, serving
+from tests.service.serving import MAINLY_SEVERAL, serving
 
 KEY = "a-key-of-sixteen-characters"
 
@@ -49,7 +49,7 @@ def test_enabling_them_takes_keys(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-@pytest.fixture(params=SHAPES.values(), ids=SHAPES)
+@pytest.fixture(params=MAINLY_SEVERAL)
 def administered(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A server with `first`, whose models may be changed by who has the key."""
     write_brightness(tmp_path, 1, name="first")

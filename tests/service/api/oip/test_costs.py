@@ -6,11 +6,14 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
+
 from service.api.oip.request import parse
 from tests.service.api.oip.bodies import CROP, bodies
 from tests.service.costs import costs
 
 
+@pytest.mark.slow  # twenty megabytes of each kind, five seconds
 def test_reading_20_megabytes_costs_less_than_40_mebibytes_and_400_milliseconds(tmp_path: Path) -> None:
     """Of CPU time, on a thread. (Made into Python's objects, what is hostile here takes up to 400 MiB and seconds.)"""
     for cost in costs("tests.service.api.oip.bodies", bodies(), tmp_path, allowed_ms=400):
@@ -33,4 +36,4 @@ def test_while_large_tensors_are_read_on_a_thread_the_event_loop_goes_on() -> No
         await reading
         return longest_s
 
-    assert min(asyncio.run(main()) for _ in range(3)) < 0.15  # all at once it would be half a second
+    assert any(asyncio.run(main()) < 0.15 for _ in range(3))  # all at once it would be half a second
