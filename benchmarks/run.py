@@ -96,8 +96,7 @@ def benchmark(plan: Plan, shared: Path, scratch: Path, say: Say) -> list[Measure
 def _measure(
     subject: Subject, plan: Plan, frontends: Sequence[int], until_s: float, *, grow: bool, say: Say
 ) -> Measured:
-    loop = BareLoop(subject.artefact, [path.read_bytes() for path in subject.images])
-    bound = _Bound(loop, plan)
+    bound = _Bound(subject, plan)
     with ExitStack() as stack:
         server = stack.enter_context(serving(subject.artifacts, subject.model))
         watch = stack.enter_context(MemoryWatch(server.pid))
@@ -130,19 +129,21 @@ class _Bound:
         images_per_s: About what is possible.
     """
 
-    def __init__(self, loop: BareLoop, plan: Plan) -> None:
-        fastest = loop.fastest(plan.layouts, plan.bound_s / 2)
+    def __init__(self, subject: Subject, plan: Plan) -> None:
+        self._loop = BareLoop(subject.artefact, [path.read_bytes() for path in subject.images])
+        self._few = [path.read_bytes() for path in subject.few]
+        self._seconds = plan.bound_s
+        fastest = self._loop.fastest(plan.layouts, plan.bound_s / 2)
         self.own = {f"bound, {layout}": layout for layout in fastest}
         self.pillow = {f"bound with Pillow, {layout}": layout for layout in list(fastest)[:1]}
         self.images_per_s = max(fastest.values())
-        self._loop, self._seconds = loop, plan.bound_s
 
     def cells(self) -> list[Cell]:
         """Return one for each layout and decoder, and one for the latency."""
         return [
             *(Cell(name, self._throughput(layout, self._loop.own)) for name, layout in self.own.items()),
             *(Cell(name, self._throughput(layout, self._loop.pillow)) for name, layout in self.pillow.items()),
-            Cell(ALONE, lambda: self._loop.latency(self._seconds)),
+            Cell(ALONE, lambda: self._loop.latency(self._few, self._seconds)),
         ]
 
     def _throughput(self, layout: Layout, decode: Decode) -> Callable[[], Reading]:
@@ -153,9 +154,10 @@ def _closed(
     server: Server, subject: Subject, plan: Plan, expected_per_s: float, name: str, concurrency: int, length_s: float
 ) -> Cell:
     ramp_s = min(concurrency / expected_per_s, _LONGEST_RAMP_S)
+    images = subject.few if concurrency == 1 else subject.images
     return Cell(
         name,
-        lambda: closed_loop(server, subject.images, concurrency, (plan.warm_s, length_s), ramp_s),
+        lambda: closed_loop(server, images, concurrency, (plan.warm_s, length_s), ramp_s),
         rounds=1 if ramp_s > LONG_RAMP_S else None,
     )
 

@@ -46,6 +46,15 @@ class Subject:
     note: str
 
     @property
+    def few(self) -> tuple[Path, ...]:
+        """Every tenth image: latencies are compared on these, each answered several times by either side.
+
+        Large photos take longer to decode, and a second is not enough for all of them: others would be compared with
+        others.
+        """
+        return self.images[::10]
+
+    @property
     def artefact(self) -> Path:
         """The ONNX file that the service takes: the highest version."""
         return find(self.artifacts, self.model).path
