@@ -155,6 +155,7 @@ def test_too_few_replicas_are_told_by_refusals() -> None:
     assert played.replica_hours == pytest.approx(120 / 3600)
 
 
+@pytest.mark.slow  # draws a figure, and plays whole days
 def test_a_table_and_a_figure_come_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figure = tmp_path / "day.png"
     assert main(["--shipped", "--peak", "4", "--figure", str(figure)]) == 0

@@ -45,6 +45,7 @@ def test_a_closed_loop_counts_what_is_not_answered_with_200(
     assert reading.images_per_s > 0
 
 
+@pytest.mark.slow  # as long as the ramp
 def test_a_long_ramp_is_left_to_our_own_generator(
     toy: Subject, toy_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,9 @@ from service.contract import INPUT_NAME
 Tables = dict[str, list[list[str]]]  # title -> rows of cells, without the header
 
 
+measured = pytest.mark.slow  # all of these tables, in four seconds
+
+
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     scratch = tmp_path_factory.mktemp("scratch")
@@ -33,6 +36,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     return found
 
 
+@measured
 def test_every_layout_is_measured_with_every_batch(tables: Tables) -> None:
     rows = tables["overhead: layouts"]
     assert [name for name, *_ in rows] == list(LAYOUTS)
@@ -45,6 +49,7 @@ def test_every_layout_is_measured_with_every_batch(tables: Tables) -> None:
             assert float(cpu_ms) > 0
 
 
+@measured
 def test_lone_images_are_measured_after_every_pause(tables: Tables) -> None:
     rows = tables["overhead: lone images"]
     assert [name for name, *_ in rows] == list(LONE)
@@ -53,6 +58,7 @@ def test_lone_images_are_measured_after_every_pause(tables: Tables) -> None:
         assert all(float(figure) > 0 for cell in cells for figure in cell.split(" · "))
 
 
+@measured
 def test_memory_grows_with_sessions_and_with_batches(tables: Tables) -> None:
     held = {name: [float(cell.replace(",", "")) for cell in cells[2:]] for name, *cells in tables["overhead: start-up"]}
     assert list(held) == list(STARTS)
@@ -60,6 +66,7 @@ def test_memory_grows_with_sessions_and_with_batches(tables: Tables) -> None:
     assert held["two sessions at once"][1] > held["one session"][1]
 
 
+@measured
 def test_calls_and_decoding_have_a_cost(tables: Tables) -> None:
     calls, decoding = tables["Calls on threads"], tables["Freed memory"]
     assert (len(calls), len(decoding)) == (2, 4)

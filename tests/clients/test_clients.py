@@ -112,6 +112,7 @@ def test_the_client_of_kserve_gets_the_answers_of_classify(url: str, tmp_path: P
     assert said == {"shape": ("400", "image"), "garbage": ("415", "encoded_image[0]:"), "model": ("404", "nobody")}
 
 
+@pytest.mark.slow  # starts a trained network and a client of its own; service/test_accuracy.py asks by /classify
 def test_photos_are_classified_by_a_trained_network_as_classify_does_it(
     trained: Path, shared: Path, tmp_path: Path
 ) -> None:

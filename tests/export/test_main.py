@@ -132,6 +132,7 @@ def test_if_missing_finds_the_same_settings_without_loading_pytorch(repository: 
     assert "cats/1/model.onnx is there already" in found.stdout
 
 
+@pytest.mark.slow  # exports another network: five seconds
 def test_a_head_of_ones_own_without_labels_has_numbered_classes_and_says_so(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.traps import write_traps
-from tests.service.serving import SHAPES
+from tests.service.serving import MAINLY_SEVERAL
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=SHAPES.values(), ids=SHAPES)
+@pytest.fixture(scope="module", params=MAINLY_SEVERAL)
 def shape(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The arguments for each shape of the service."""
     arguments: tuple[str, ...] = request.param

@@ -34,6 +34,7 @@ def test_shared_memory_that_is_too_small_is_refused_at_start_with_what_to_do(rep
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow  # three seconds, for two processes to be replaced
 def test_shared_memory_that_becomes_full_hurts_nobody_nor_who_starts_then(repository: Path, tmp_path: Path) -> None:
     with small_file_system(SHM, mebibytes=32) as namespace:
         shm = namespace.outside(SHM)

@@ -82,6 +82,7 @@ def test_weights_that_were_asked_for_by_name_are_not_replaced_by_untrained_ones(
     assert not list(installed.glob("artifacts/resnet34*"))
 
 
+@pytest.mark.slow  # loads PyTorch for what tests/export/test_main.py asks of `main`
 def test_weights_that_are_not_there_are_an_error(installed: Path) -> None:
     result = run("make serve MODEL=resnet18 WEIGHTS=no/such/file.pth", installed, env=environment())
     assert result.returncode != 0

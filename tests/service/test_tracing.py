@@ -98,6 +98,7 @@ def test_a_batch_knows_the_traces_of_all_that_are_in_it() -> None:
     assert batches == [([b"a", b"b", b""], 3)]
 
 
+@pytest.mark.slow  # as long as the exporter tries at the end
 def test_a_collector_that_is_gone_harms_nobody(artifacts: Path) -> None:
     with serving(artifacts, "--tracing", env=environment(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")) as service:
         for level in range(20):

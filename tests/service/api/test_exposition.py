@@ -98,7 +98,7 @@ def test_a_full_queue_and_a_failing_engine_are_told_apart() -> None:
 def test_who_hangs_up_or_runs_out_of_time_is_counted_as_dead_work() -> None:
     gate = Gate()
     engine = FakeEngine(gate)
-    with served(engine, max_batch_size=1, request_timeout_ms=2000) as url, httpx.Client(base_url=url) as client:
+    with served(engine, max_batch_size=1, request_timeout_ms=1000) as url, httpx.Client(base_url=url) as client:
         gate.opened.set()
         client.post("/classify", content=grey(1))  # what an image costs is known
         gate.opened.clear()

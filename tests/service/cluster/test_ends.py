@@ -120,6 +120,7 @@ def test_a_child_that_cannot_start_ends_the_service_with_its_reason(tmp_path: Pa
     assert "Traceback" not in result.stdout
 
 
+@pytest.mark.slow  # so is one in tests/faults/test_room.py
 def test_an_arena_that_does_not_fit_is_refused_at_start(artifacts: Path) -> None:
     size = shutil.disk_usage("/dev/shm").total
     result = start(artifacts, "--queue-capacity", str(size // 4096))  # a slot of `brightness` takes more than a page
