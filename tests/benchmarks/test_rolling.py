@@ -38,6 +38,7 @@ def test_replicas_are_replaced_under_load_and_no_request_is_lost(trained: Path, 
     assert result["requests"] > 100
 
 
+@pytest.mark.slow  # starts servers one after the other
 def test_without_a_drain_requests_would_be_lost(tmp_path: Path) -> None:
     """As long as nginx sends requests to a replica that has ended; so the test above can fail."""
     toy.write(tmp_path)

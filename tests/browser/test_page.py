@@ -164,6 +164,7 @@ def test_a_file_that_is_no_picture_is_told_so_and_harms_no_other(page: Page, url
     expect(refused.get_by_role("button", name="Try again")).to_be_hidden()  # it would not help
 
 
+@pytest.mark.slow  # waits as long as it is told to, several times
 def test_a_busy_service_is_said_to_be_and_asked_again(page: Page) -> None:
     gate = Gate()
     settings = {"max_batch_size": 1, "queue_capacity": 1, "max_images_per_request": 1}

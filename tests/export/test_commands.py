@@ -114,6 +114,7 @@ def test_verify_finds_the_artefact_to_be_its_checkpoints(
     assert all(check["max_difference"] < 1e-5 for check in found["checks"])
 
 
+@pytest.mark.slow  # two seconds; test_verify.py has what is refused
 def test_verify_refuses_what_another_checkpoint_computes(
     trained: Path, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,7 +61,8 @@ def test_the_answers_are_within_the_tolerance(resnet18: Graph, half: onnx.ModelP
     assert 0 < difference < FP16_TOLERANCE
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
+@pytest.mark.slow  # two seconds and four; the layers are looked at above
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
 def test_real_networks_answer_photos_within_the_tolerance(architecture: str, trained: Path, shared: Path) -> None:
     model = onnx.load(find(trained, architecture).path)
     images, _ = photos(shared, every=10)

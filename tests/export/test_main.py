@@ -175,11 +175,15 @@ def test_if_missing_is_not_taken_in_by_a_damaged_or_foreign_artefact(repository:
     assert find_existing(same) is None  # the service would not take it, so it is exported again
 
 
-def test_no_network_is_one_line_with_three_ways_out_and_an_exit_code_of_its_own(tmp_path: Path) -> None:
-    failed = run("resnet50", "--output", tmp_path / "artifacts", folder=tmp_path)
-    assert failed.returncode == 3
-    assert failed.stdout == ""
-    (line,) = failed.stderr.splitlines()
+def test_no_network_is_one_line_with_three_ways_out_and_an_exit_code_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    assert main(["resnet50", "--output", str(tmp_path / "artifacts")]) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
     assert line.startswith("resnet-export: error: IMAGENET1K_V2 could not be downloaded (http://127.0.0.1:")
     cached = tmp_path / "torch" / "hub" / "checkpoints" / "resnet50-11ad3fa6.pth"
     assert f"--weights PATH, or put it at {cached}" in line

@@ -27,6 +27,7 @@ def test_a_residual_net_has_its_blocks_and_what_comes_before_them(resnet18: Grap
     assert 0.999 < sum(each.parameters for each in found) < 1
 
 
+@pytest.mark.slow  # exports a VGG
 def test_a_net_without_blocks_has_no_parts() -> None:
     assert parts(onnx.shape_inference.infer_shapes(to_onnx(unsettled_vgg(batch_norm=False), FULL))) == []
 

@@ -74,6 +74,7 @@ def test_what_cannot_be_served_is_refused_at_start_with_the_reason(
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow  # three seconds, for three processes to be replaced
 def test_what_is_served_is_served_whatever_becomes_of_its_file(tmp_path: Path) -> None:
     """Also by processes that are started after that."""
     artefact = write_traps(tmp_path / "artifacts", version=3)

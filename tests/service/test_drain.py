@@ -72,6 +72,7 @@ def test_a_second_signal_stops_at_once(artifacts: Path, shape: tuple[str, ...], 
         assert service.process.wait(2) == 1
 
 
+@pytest.mark.slow  # as long as a stop may take
 @both_shapes
 def test_a_client_that_never_finishes_its_request_does_not_hold_the_end_up(
     artifacts: Path, shape: tuple[str, ...]

@@ -44,6 +44,7 @@ def test_a_request_of_several_images_keeps_their_order(here: Cluster) -> None:
     assert known == ["grey 9", "grey 200", None, "grey 31", "grey 77"]
 
 
+@pytest.mark.slow  # two seconds; api/test_disconnect.py asks several processes, too
 def test_callers_that_hang_up_harm_nobody(here: Cluster) -> None:
     async def main() -> None:
         limits = httpx.Limits(max_connections=40)
