@@ -52,6 +52,6 @@ def test_the_bare_loop_measures_throughput_and_latency(toy: Subject) -> None:
     reading = loop.throughput(Layout(2, 1, 4), loop.own, 0.3)
     assert reading.images_per_s > 20
     assert 0.05 < reading.cpu_ms < 50
-    latency = loop.latency(0.2)
+    latency = loop.latency([tiny_jpeg()], 0.2)
     assert 0.05 < latency.p50_ms <= latency.p99_ms
     assert len(loop.fastest(2, 0.05)) == 2
