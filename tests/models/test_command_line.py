@@ -50,6 +50,7 @@ def test_complexity_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["total"]["parameters"] == sum(layer["parameters"] for layer in found["layers"])
 
 
+@pytest.mark.slow  # counts all seven, twice; test_complexity.py has the figures
 def test_the_comparison_prints_the_papers_networks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["complexity", "--compare"]) == 0
     table = capsys.readouterr().out

@@ -21,7 +21,7 @@ def accuracy(net: nn.Module, images: Tensor, classes: Tensor) -> tuple[float, fl
     return hits[:, 0].double().mean().item(), hits.any(1).double().mean().item()
 
 
-@pytest.mark.slow  # 250 photos; exported, tests/export/test_trained.py has every twentieth of them
+@pytest.mark.slow  # 250 photos; tests/service/test_accuracy.py asks for every tenth of them
 def test_resnet18_has_its_reference_accuracy_on_every_photo(shared: Path, photos: Photos) -> None:
     checkpoint = load_checkpoint(shared / "weights" / "resnet18.pth", num_labels=1000)
     assert checkpoint.architecture == "resnet18"

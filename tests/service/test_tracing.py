@@ -56,6 +56,7 @@ def test_a_request_is_traced_from_its_caller_to_its_batch(artifacts: Path, shape
         assert collector.services == {"resnet-serve"}
 
 
+@pytest.mark.slow  # a start of its own, for what the test above sees of one request
 def test_every_request_is_linked_to_from_its_batches(artifacts: Path) -> None:
     with collecting() as collector:
         env = environment(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="50")
