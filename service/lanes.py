@@ -8,6 +8,7 @@ import numpy as np
 
 from service import shortage
 from service.errors import EngineLost
+from service.rows import all_finite
 from service.watchdog import Watchdog
 from service.workers import Workers
 
@@ -90,7 +91,7 @@ class EngineLanes:
         crop = self._engine.contract.preprocessing.crop
         try:
             rows = await self.run([np.full((crop, crop, 3), 127, np.uint8)], wide=False)
-            if len(rows) != 1 or not np.isfinite(rows).all():
+            if len(rows) != 1 or not all_finite(rows):
                 raise ValueError("what it answers is no answer")
         except EngineLost:
             raise

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.native import load
+from service.native import address, load
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_NOTHING = ctypes.c_char * 0
 _ADDRESS, _COUNT = ctypes.c_void_p, ctypes.c_int64
 _LIBRARY = load(ctypes.PyDLL, largest=(_ADDRESS, _COUNT, _COUNT, _ADDRESS), all_finite=(_ADDRESS, _COUNT))
 
@@ -24,18 +23,11 @@ _LIBRARY = load(ctypes.PyDLL, largest=(_ADDRESS, _COUNT, _COUNT, _ADDRESS), all_
 def top(row: NDArray[np.float32], k: int) -> list[int]:
     """Return the indices of the `k` largest values of `row`, largest first; of equal ones the lower index first."""
     row, indices = np.ascontiguousarray(row, np.float32), (ctypes.c_int64 * k)()
-    found = _LIBRARY.largest(_address(row), row.size, k, indices)
+    found = _LIBRARY.largest(address(row), row.size, k, indices)
     return indices[:found]
 
 
 def all_finite(rows: NDArray[np.float32]) -> bool:
     """Tell whether all of `rows`, of any shape, are finite numbers."""
     rows = np.ascontiguousarray(rows, np.float32)
-    return bool(_LIBRARY.all_finite(_address(rows), rows.size))
-
-
-def _address(array: NDArray[np.float32]) -> int:
-    if array.flags.writeable:  # a third of the time
-        return ctypes.addressof(_NOTHING.from_buffer(array))  # type: ignore[arg-type]
-    address: int = array.__array_interface__["data"][0]
-    return address
+    return bool(_LIBRARY.all_finite(address(rows), rows.size))

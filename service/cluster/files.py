@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 from service.backend import Loan
 from service.cluster.client import Place
+from service.native import address
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from service.backend import Images
 
 # Of 250 photos of ImageNet 24 in 25 are shorter; the CPU decodes what is longer. Slots are as many as may wait.
@@ -30,8 +28,8 @@ class FilePlace(Place):
     def _hand_over(self, images: Images) -> list[int]:
         """Return the slots that `images` are in, in their order, and note in each what it holds."""
         slots = self._client.slots
-        own = {_address(slots.files[slot]): slot for slot in self._slots}
-        used = [own.pop(_address(image), -1) for image in images]
+        own = {address(slots.files[slot]): slot for slot in self._slots}
+        used = [own.pop(address(image), -1) for image in images]
         for at, image in enumerate(images):
             if used[at] < 0:
                 used[at] = own.popitem()[1]
@@ -39,8 +37,3 @@ class FilePlace(Place):
             slots.lengths[used[at]] = image.size if image.ndim == 1 else 0
         self._slots = list(own.values())  # those left over
         return used
-
-
-def _address(array: NDArray[np.uint8]) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
