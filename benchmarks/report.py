@@ -69,7 +69,7 @@ def to_markdown(about: dict[str, Any], results: Sequence[Measured]) -> str:
         f"`{about['command']}` at {about['commit']}, {about['seconds']:.0f} s; load average before: "
         f"{about['load_average_before']}. Closed loop by {about['closed_loop']}, arrivals by {about['open_loop']}, "
         f"both on the same cores as the service; medians of up to {about['plan']['rounds']} interleaved rounds. "
-        "CPU-ms are the server's, of all its processes, an image."
+        "Alone and at concurrency 1, of every tenth image. CPU-ms are the server's, of all its processes, an image."
     )
     lines = [f"# Benchmark: {about['cores']} cores, {about['cpu']}", "", how, ""]
     for result in results:
